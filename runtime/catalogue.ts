@@ -1,0 +1,157 @@
+/**
+ * Names and shapes that infrastructure and runtime share, written once.
+ * Imported by constructs, stacks, runtime, scripts and emulator; imports nothing.
+ */
+
+/** Blob containers. `datasets`: sealed objects and manifests; `runs`: the queue and what runs leave; `trainer`: bundles by digest. */
+export const CONTAINERS = ['datasets', 'runs', 'trainer'] as const;
+export type Container = (typeof CONTAINERS)[number];
+
+/** Name of the first release key of a data owner; the digest of its release policy is appended (`training-key-1a2b3c4d`). */
+export const TRAINING_KEY = 'training-key';
+
+/** File name of a trainer bundle in the `trainer` container, under its SHA-256. */
+export const TRAINER_BUNDLE = 'trainer.tar';
+
+/** Column types are those of Azure Monitor custom tables. */
+export interface TableColumn {
+  readonly name: string;
+  readonly type: 'string' | 'datetime' | 'int' | 'long' | 'real' | 'boolean' | 'dynamic';
+}
+
+/** Custom log tables: name without `_CL`; the stream of a table is `Custom-NAME`. */
+export const TABLES = {
+  TrainingMetrics: [
+    { name: 'TimeGenerated', type: 'datetime' },
+    { name: 'RunId', type: 'string' },
+    { name: 'Step', type: 'long' },
+    { name: 'Metric', type: 'string' },
+    { name: 'Value', type: 'real' },
+  ],
+  TrainingSecurity: [
+    { name: 'TimeGenerated', type: 'datetime' },
+    { name: 'RunId', type: 'string' },
+    { name: 'Event', type: 'string' },
+    { name: 'Outcome', type: 'string' },
+    { name: 'Detail', type: 'string' },
+    { name: 'Head', type: 'string' },
+  ],
+} as const satisfies Readonly<Record<string, readonly TableColumn[]>>;
+export type TableName = keyof typeof TABLES;
+
+/** Security events the trainer sends, in the order of an undisturbed run. */
+export const SECURITY_EVENTS = [
+  'run.started',
+  'environment.verified',
+  'attestation.accepted',
+  'key.released',
+  'data.opened',
+  'checkpoint.sealed',
+  'model.sealed',
+  'run.finished',
+  'run.refused',
+] as const;
+export type SecurityEventName = (typeof SECURITY_EVENTS)[number];
+
+/** EPYC generations that Azure offers as SEV-SNP confidential VMs. */
+export const GENERATIONS = ['Milan', 'Genoa', 'Turin'] as const;
+export type Generation = (typeof GENERATIONS)[number];
+
+/** Firmware security versions of one TCB. Compare part by part: a high one never makes up for a low one. `fmc` exists on Turin, 0 elsewhere. */
+export interface Tcb {
+  readonly bootloader: number;
+  readonly tee: number;
+  readonly snp: number;
+  readonly microcode: number;
+  readonly fmc: number;
+}
+
+/** What a machine must be. No field is optional: one left out would leave a fact unchecked. */
+export interface EnvironmentPolicy {
+  /** Accepted CPU generations. */
+  readonly generations: readonly Generation[];
+  /** Lowest accepted reported, committed and launch TCB of each generation. */
+  readonly minimumTcb: Readonly<Record<Generation, Tcb>>;
+  /** Lowest accepted version of the SNP report structure. */
+  readonly minimumReportVersion: number;
+  /** SHA-384 digests (hex) of the id keys that may have signed the paravisor. */
+  readonly idKeyDigests: readonly string[];
+  /** Lowest accepted security version of the paravisor. */
+  readonly minimumGuestSvn: number;
+  /** BadRAM: whether firmware must have checked memory for aliases (platform_info bit 5). */
+  readonly requireAliasCheck: boolean;
+  /** PCRs that the quote must cover, SHA-256 bank. */
+  readonly quotedPcrs: readonly number[];
+  /** Lower-case ids of the virtual machines that may run; `any` leaves it to the caller's role. */
+  readonly vmIds: readonly string[] | 'any';
+}
+
+const NO_TCB: Tcb = { bootloader: 0, tee: 0, snp: 0, microcode: 0, fmc: 0 };
+
+/**
+ * The lowest values seen on current Azure hosts; SNP parts answer EntrySign (AMD-SB-3019).
+ * Turin is listed but not accepted: no evidence of it on Azure was seen yet.
+ */
+export const STRICT_ENVIRONMENT: EnvironmentPolicy = {
+  generations: ['Milan', 'Genoa'],
+  minimumTcb: {
+    Milan: { ...NO_TCB, bootloader: 4, snp: 24, microcode: 219 },
+    Genoa: { ...NO_TCB, bootloader: 10, snp: 23, microcode: 84 },
+    Turin: NO_TCB,
+  },
+  minimumReportVersion: 3,
+  idKeyDigests: ['942fd93ebde6ea7a96efadeafc60f1c6b3d10e703b1dafd7555b92f7f3d32d0e006767648cba5b102af3d65756af4177'],
+  minimumGuestSvn: 10,
+  requireAliasCheck: true,
+  quotedPcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+  vmIds: 'any',
+};
+
+/** What the stacks output and the emulator writes: everything a command needs to find its way. Holds no secret. */
+export interface Deployment {
+  readonly version: 1;
+  readonly kind: 'azure' | 'emulator';
+  readonly tenantId: string;
+  readonly subscriptionId: string;
+  readonly resourceGroup: string;
+  readonly owner: {
+    /** For example `kv-owner.vault.azure.net`. */
+    readonly vaultHost: string;
+    /** Resource id of the vault: the scope of the release role. */
+    readonly vaultId: string;
+    /** Release keys, newest last; names carry the digest of their policy. */
+    readonly keyNames: readonly string[];
+    /** Issuer of attestation tokens, exactly as it appears in `iss`. */
+    readonly attestationAuthority: string;
+  };
+  readonly storage: {
+    readonly account: string;
+    /** `https://ACCOUNT.blob.core.windows.net`, without a slash at the end. */
+    readonly blobEndpoint: string;
+  };
+  readonly trainer: {
+    /** Resource ids of the confidential VMs. */
+    readonly vmIds: readonly string[];
+    readonly identityClientId: string;
+    readonly identityPrincipalId: string;
+    /** SHA-256 (hex) of the bundle that the machines start. */
+    readonly bundleSha256: string;
+  };
+  readonly logs: {
+    /** Logs ingestion endpoint, without a slash at the end. */
+    readonly endpoint: string;
+    /** Immutable id of the data collection rule. */
+    readonly ruleId: string;
+  };
+  readonly environment: EnvironmentPolicy;
+  /** Only where `kind` is `emulator`. */
+  readonly emulator?: {
+    /** PEM file with the emulator's TLS root. */
+    readonly caFile: string;
+    /** Host name (as it appears in URLs) to TCP port on 127.0.0.1. */
+    readonly routes: Readonly<Record<string, number>>;
+    /** PEM file that `ctrain verify --emulator-roots` takes. */
+    readonly rootsFile: string;
+    readonly processId: number;
+  };
+}

@@ -1,0 +1,57 @@
+import type { KeyObject } from 'node:crypto';
+import { sha256, toHex, utf8 } from './crypto/bytes.ts';
+import type { BlobStore } from './data/blob-store.ts';
+import type { ReleasedKey } from './environment.ts';
+import { sealFile } from './sealed-file.ts';
+import type { Recipient } from './statements/agreement.ts';
+import { type ReceiptContent, type ReceiptModelFile, signReceipt } from './statements/receipt.ts';
+import { signModel } from './statements/model-signature.ts';
+import { thumbprintKeyId } from './keys/slots.ts';
+import { thumbprint } from './crypto/jwk.ts';
+
+/** Files of a tfjs layers model, as `tf.loadLayersModel` wants them side by side. */
+export interface ModelFiles {
+  readonly modelJson: Uint8Array;
+  readonly weights: Uint8Array;
+}
+
+/** Names under `RUN/`; each sealed file has its record beside it. */
+export const MODEL_FILES = ['model.json', 'weights.bin'] as const;
+
+/** Seals the model to its recipients. Its files are public only as digests. */
+export async function exportModel(
+  runs: BlobStore,
+  runId: string,
+  model: ModelFiles,
+  recipients: readonly Recipient[],
+): Promise<ReceiptModelFile[]> {
+  const files = { 'model.json': model.modelJson, 'weights.bin': model.weights };
+  const sealTo = recipients.map(({ key }) => ({ keyId: thumbprintKeyId(thumbprint(key)), key }));
+  const out: ReceiptModelFile[] = [];
+  for (const name of MODEL_FILES) {
+    const { sealed, object, slots } = await sealFile(`${runId}/model/${name}.sealed`, files[name], sealTo);
+    await runs.put(object.name, sealed);
+    await runs.put(`${runId}/model/${name}.json`, utf8(JSON.stringify({ object, slots })));
+    out.push({ name, plainSha256: toHex(sha256(files[name])), sealedSha256: object.sealedSha256 });
+  }
+  return out;
+}
+
+/** Signs and stores the receipt, the model's own signature, and one annex per owner: the vault's reply, for that owner's eyes. */
+export async function exportReceipt(
+  runs: BlobStore,
+  content: ReceiptContent,
+  keys: readonly ReleasedKey[],
+  signingKey: KeyObject,
+): Promise<void> {
+  for (const { owner, reply } of keys) {
+    const annex = utf8(JSON.stringify({ version: 1, runId: content.runId, ownerId: owner.ownerId, releaseReply: reply }));
+    const recipient = { keyId: thumbprintKeyId(thumbprint(owner.annexKey)), key: owner.annexKey };
+    const { sealed, object, slots } = await sealFile(`${content.runId}/annex/${owner.ownerId}.sealed`, annex, [recipient]);
+    await runs.put(object.name, sealed);
+    await runs.put(`${content.runId}/annex/${owner.ownerId}.json`, utf8(JSON.stringify({ object, slots })));
+  }
+  const digests = Object.fromEntries(content.model.map(({ name, plainSha256 }) => [name, plainSha256]));
+  await runs.put(`${content.runId}/model.sig`, utf8(JSON.stringify(signModel(digests, 'model', signingKey))));
+  await runs.put(`${content.runId}/receipt.dsse.json`, utf8(JSON.stringify(signReceipt(content, signingKey))));
+}

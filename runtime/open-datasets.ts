@@ -1,0 +1,132 @@
+import type { KeyObject } from 'node:crypto';
+import { fromBase64 } from './crypto/bytes.ts';
+import { unwrapCek } from './crypto/key-wrap.ts';
+import type { BlobStore } from './data/blob-store.ts';
+import { openShard } from './data/open-shard.ts';
+import type { ReleasedKey } from './environment.ts';
+import { SecureTrainingError } from './errors.ts';
+import { chooseSlot, parseKeySlots } from './keys/slots.ts';
+import { readBlob } from './queue.ts';
+import type { AgreedDataset } from './statements/agreement.ts';
+import { checkKeyBinding, type DatasetSchema, type ManifestObject, type Split, verifyManifest } from './statements/manifest.ts';
+import type { ReceiptManifest } from './statements/receipt.ts';
+import type { TrainingConfig } from './training-config.ts';
+
+/** The datasets of an agreement, every one checked and its content keys opened; no row is read yet. */
+export interface OpenDatasets {
+  readonly schema: DatasetSchema;
+  /** Rows of each shard, by split, in agreement and manifest order. */
+  readonly shards: Readonly<Record<Split, readonly number[]>>;
+  /** All content keys, in agreement and manifest order: what a resume tag is derived from. */
+  readonly ceks: readonly KeyObject[];
+  readonly manifests: readonly ReceiptManifest[];
+  /** Reads, checks and decrypts one shard: Arrow IPC bytes. */
+  open(split: string, index: number): Promise<Uint8Array>;
+}
+
+interface OpenObject {
+  readonly prefix: string;
+  readonly object: ManifestObject;
+  readonly cek: KeyObject;
+}
+
+/**
+ * Opens what the owners agreed on and nothing else.
+ * @throws {@link SecureTrainingError} `CONSENT_MISSING` for a manifest that was not agreed on, `CIPHERTEXT_REJECTED` for keys
+ * that do not fit, `CONFIG_INVALID` for datasets that do not go together
+ */
+export async function openDatasets(
+  datasets: BlobStore,
+  keys: readonly ReleasedKey[],
+  config: TrainingConfig,
+): Promise<OpenDatasets> {
+  const objects: OpenObject[] = [];
+  const manifests: ReceiptManifest[] = [];
+  let schema: DatasetSchema | undefined;
+  for (const released of keys) {
+    for (const agreed of released.owner.datasets) {
+      const { manifest, digest } = verifyManifest(
+        await readBlob(datasets, `${agreed.prefix}/manifest.dsse.json`),
+        released.owner.signingKey,
+      );
+      requireAgreed(agreed, manifest, digest);
+      schema = requireSameSchema(schema, manifest.schema, agreed.dataset);
+      const slots = parseKeySlots(await readBlob(datasets, `${agreed.prefix}/keys.json`));
+      for (const object of manifest.objects) {
+        objects.push({ prefix: agreed.prefix, object, cek: openKey(released, object, slots.objects[object.name] ?? [], manifest.ownerId) });
+      }
+      manifests.push({ ownerId: manifest.ownerId, dataset: agreed.dataset, version: agreed.version, digest });
+    }
+  }
+  if (schema === undefined) throw new SecureTrainingError('CONFIG_INVALID', 'the agreement names no dataset');
+  requireFit(schema, config);
+  const bySplit = (split: Split) => objects.filter(({ object }) => object.split === split);
+  const splits: Readonly<Record<string, readonly OpenObject[]>> = {
+    train: bySplit('train'),
+    validation: bySplit('validation'),
+    test: bySplit('test'),
+  };
+  const rows = (split: Split) => (splits[split] ?? []).map(({ object }) => object.rows);
+  return {
+    schema,
+    shards: { train: rows('train'), validation: rows('validation'), test: rows('test') },
+    ceks: objects.map(({ cek }) => cek),
+    manifests,
+    open: (split, index) => {
+      const found = splits[split]?.[index];
+      if (found === undefined) throw new RangeError(`there is no shard ${index} of split ${split}`);
+      return openShard(datasets, found.prefix, found.object, found.cek);
+    },
+  };
+}
+
+function openKey(
+  released: ReleasedKey,
+  object: ManifestObject,
+  slots: Parameters<typeof chooseSlot>[1],
+  ownerId: string,
+): KeyObject {
+  const { vaultHost, keyName, keyVersion } = released.owner;
+  const slot = chooseSlot(object.name, slots, [{ vaultHost, keyName, keyVersion }]);
+  const cek = unwrap(fromBase64(slot.encryptedKey, `key slot of ${object.name}`), released.key, object.name);
+  checkKeyBinding(cek, ownerId, object);
+  return cek;
+}
+
+function unwrap(wrapped: Uint8Array, key: KeyObject, name: string): KeyObject {
+  try {
+    return unwrapCek(wrapped, key);
+  } catch (cause) {
+    throw new SecureTrainingError('CIPHERTEXT_REJECTED', `${name}: its key slot does not open`, { cause });
+  }
+}
+
+function requireAgreed(agreed: AgreedDataset, manifest: { dataset: string; version: number }, digest: string): void {
+  const { dataset, version } = manifest;
+  if (digest === agreed.manifestDigest && dataset === agreed.dataset && version === agreed.version) return;
+  throw new SecureTrainingError(
+    'CONSENT_MISSING',
+    `${agreed.prefix}/manifest.dsse.json: found ${dataset} version ${version} (${digest.slice(0, 12)}), ` +
+      `agreed was ${agreed.dataset} version ${agreed.version} (${agreed.manifestDigest.slice(0, 12)})`,
+  );
+}
+
+function requireSameSchema(first: DatasetSchema | undefined, schema: DatasetSchema, dataset: string): DatasetSchema {
+  if (first === undefined) return schema;
+  const shape = ({ featureCount, dtype, classes }: DatasetSchema) => JSON.stringify({ featureCount, dtype, classes });
+  if (shape(first) === shape(schema)) return first;
+  throw new SecureTrainingError('CONFIG_INVALID', `dataset ${dataset}: its schema is not that of the other datasets`);
+}
+
+/** @throws {@link SecureTrainingError} `CONFIG_INVALID` when the configuration is for rows of another shape */
+export function requireFit(schema: DatasetSchema, { training }: TrainingConfig): void {
+  const failures = [
+    training.input_size === schema.featureCount
+      ? undefined
+      : `training.input_size: found ${training.input_size}, the dataset has ${schema.featureCount} features`,
+    training.output_size >= schema.classes.length
+      ? undefined
+      : `training.output_size: found ${training.output_size}, the dataset has ${schema.classes.length} classes`,
+  ].filter((failure) => failure !== undefined);
+  if (failures.length > 0) throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });
+}

@@ -1,0 +1,71 @@
+import type { KeyObject } from 'node:crypto';
+import { fromBase64, fromHex, sha256, toBase64, toHex } from './crypto/bytes.ts';
+import { importJwk, type RsaPublicJwk } from './crypto/jwk.ts';
+import { unwrapCek, wrapCek } from './crypto/key-wrap.ts';
+import { generateCek, openBytes, sealBytes } from './crypto/sealed-object.ts';
+import { SecureTrainingError } from './errors.ts';
+import type { Slot } from './keys/slots.ts';
+import type { CheckpointObject } from './statements/checkpoint-chain.ts';
+
+/** Who can open a file: a vault key by its versioned URL, or a local key by its thumbprint. */
+export interface SealRecipient {
+  readonly keyId: string;
+  readonly key: RsaPublicJwk;
+}
+
+/** What stands beside a sealed checkpoint, model or annex. Unsigned: it is checked against a receipt or a resume tag. */
+export interface SealedFile {
+  readonly object: CheckpointObject;
+  readonly slots: readonly Slot[];
+}
+
+/** Seals one file that fits in memory under a fresh key, with a slot for every recipient. */
+export async function sealFile(
+  name: string,
+  plaintext: Uint8Array,
+  recipients: readonly SealRecipient[],
+): Promise<SealedFile & { readonly sealed: Uint8Array }> {
+  const cek = generateCek();
+  const { sealed, root, shape } = await sealBytes(plaintext, cek);
+  const object: CheckpointObject = {
+    name,
+    protocol: '2.0',
+    nonceScheme: 'big-endian',
+    ...shape,
+    merkleRoot: toHex(root),
+    sealedSha256: toHex(sha256(sealed)),
+  };
+  const slots = recipients.map(({ keyId, key }) => ({
+    keyId,
+    algorithm: 'RSA-OAEP-256' as const,
+    encryptedKey: toBase64(wrapCek(cek, importJwk(key))),
+  }));
+  return { sealed, object, slots };
+}
+
+/**
+ * Opens a sealed file with the private half of one of its recipients' keys.
+ * @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED` when it was altered or this key has no slot
+ */
+export function openFile({ object, slots }: SealedFile, sealed: Uint8Array, keyId: string, key: KeyObject): Uint8Array {
+  const slot = slots.find((candidate) => candidate.keyId === keyId);
+  if (slot === undefined) throw rejected(object.name, 'it is not sealed to this key');
+  if (toHex(sha256(sealed)) !== object.sealedSha256) throw rejected(object.name, 'its bytes are not those that were sealed');
+  const cek = unwrapCek(fromBase64(slot.encryptedKey, `key slot of ${object.name}`), key);
+  return openBytes(sealed, cek, { ...object, merkleRoot: fromHex(object.merkleRoot), shape: object });
+}
+
+function rejected(name: string, why: string): SecureTrainingError {
+  return new SecureTrainingError('CIPHERTEXT_REJECTED', `${name}: ${why}`);
+}
+
+/** @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED` unless these bytes are the record of the sealed file `name` */
+export function parseSealedFile(bytes: Uint8Array, name: string): SealedFile {
+  try {
+    const { object, slots } = JSON.parse(new TextDecoder().decode(bytes)) as SealedFile;
+    if (object.name === name && object.nonceScheme === 'big-endian' && Array.isArray(slots)) return { object, slots };
+  } catch {
+    // Falls through to the one refusal.
+  }
+  throw rejected(name, 'its record does not describe it');
+}

@@ -1,0 +1,282 @@
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { join } from 'node:path';
+import { azureServices, type AzureServices } from './azure/trainer-services.ts';
+import type { Network } from './azure/network.ts';
+import { CheckpointChain } from './checkpoints.ts';
+import { ecPublicJwk, thumbprint } from './crypto/jwk.ts';
+import { type EstablishedEnvironment, SecureEnvironment } from './environment.ts';
+import { SecureTrainingError } from './errors.ts';
+import { EventChain } from './events.ts';
+import { exportModel, exportReceipt } from './export-run.ts';
+import { assertHygiene, type HygieneCheck, type HygieneReport, readProcessFacts } from './hygiene.ts';
+import { thumbprintKeyId } from './keys/slots.ts';
+import type { MachineConfig } from './machine-config.ts';
+import { type OpenDatasets, openDatasets } from './open-datasets.ts';
+import { RunReporter } from './run-reporter.ts';
+import { type TakenRun, takeRun } from './queue.ts';
+import { runMeasurement } from './run-measurement.ts';
+import { type Agreement, verifyAgreement } from './statements/agreement.ts';
+import { chainKey } from './statements/checkpoint-chain.ts';
+import { evidenceDigest } from './statements/receipt.ts';
+import { openTpm } from './tpm/open.ts';
+import { measureRun } from './tpm/run-measurement.ts';
+import { Tpm } from './tpm/tpm.ts';
+import { runWorker, startWorker, type WorkerHandle, type WorkerResult } from './training/broker-side.ts';
+import type { TrustAnchors } from './trust.ts';
+
+/** What an entry point decides. Production has one (main.ts), the emulator another; everything else is the same program. */
+export interface TrainerOptions {
+  readonly machine: MachineConfig;
+  readonly trust: TrustAnchors;
+  readonly network: Network;
+  /** Names of the environment variables of this process. */
+  readonly variables: readonly string[];
+  /** Checks this entry point does without, each one stated in the receipt. Production: none. */
+  readonly waives: readonly HygieneCheck[];
+  /** Whether a worker that the system cannot confine is refused. Production: true. */
+  readonly requireConfinement: boolean;
+  /** Folder of the unpacked bundle. */
+  readonly bundleDir: string;
+  readonly now: () => Date;
+  /** A line for the serial console: steps and codes of a fixed vocabulary, never data. */
+  readonly say: (line: string) => void;
+  readonly abortSignal?: AbortSignal;
+}
+
+/** How long the trainer waits before it looks into an empty queue again. */
+const QUEUE_POLL_MS = 2000;
+const LEASE_RENEWAL_MS = 20_000;
+
+/**
+ * The broker: one run from the queue to the receipt, then the machine gives itself back.
+ * @throws {@link SecureTrainingError} whatever ended the run; the store's `status.json` says the same
+ */
+export async function runTrainer(options: TrainerOptions): Promise<void> {
+  const hygiene = assertHygiene(readProcessFacts(options.variables), options.waives);
+  const services = azureServices(options.network, options.machine);
+  const run = await waitForRun(options, services);
+  const lease = keepLease(run, options.say);
+  const reporter = new RunReporter(run.request.runId, services, options.now, options.say);
+  try {
+    await performRun(options, services, run, reporter, hygiene);
+  } catch (error) {
+    await reporter.failed(error);
+    throw error;
+  } finally {
+    lease.stop();
+    await run.release().catch(() => undefined);
+  }
+  await services.deallocate();
+}
+
+async function waitForRun(options: TrainerOptions, services: AzureServices): Promise<TakenRun> {
+  for (let first = true; ; first = false) {
+    const run = await takeRun(services.runs, options.machine.vmResourceId);
+    if (run !== undefined) return run;
+    if (first) options.say('step=waiting for=run');
+    await new Promise((done) => setTimeout(done, QUEUE_POLL_MS));
+    options.abortSignal?.throwIfAborted();
+  }
+}
+
+async function performRun(
+  options: TrainerOptions,
+  services: AzureServices,
+  run: TakenRun,
+  reporter: RunReporter,
+  hygiene: HygieneReport,
+): Promise<void> {
+  const { machine, trust, now } = options;
+  const { runId } = run.request;
+  const startedOn = now().toISOString();
+  const events = new EventChain(runId, (event) => reporter.event(event));
+
+  await reporter.step('agreement');
+  const { agreement, digest } = verifyAgreement(run.agreement, { trainerSha256: machine.bundleSha256, now: now() });
+  if (digest !== run.request.agreementDigest) {
+    throw new SecureTrainingError('CONSENT_MISSING', `run ${runId}: its agreement is not the one it was asked for with`);
+  }
+  events.record('run.started', 'success', `agreement ${digest}`, now());
+
+  const receiptKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  const environment = await establish(options, services, { agreement, digest, runId, receiptKey, reporter, events });
+
+  await reporter.step('opening data');
+  const data = await openDatasets(services.datasets, environment.keys, agreement.configuration);
+  for (const manifest of data.manifests) events.record('data.opened', 'success', `manifest ${manifest.digest}`, now());
+  const chain = checkpointChain(services, agreement, digest, runId, environment, data);
+
+  await reporter.step('training');
+  const { result, worker } = await train(options, { agreement, data, chain, reporter, events });
+
+  await reporter.step('exporting');
+  const model = await exportModel(services.runs, runId, result.model, agreement.recipients.model);
+  events.record('model.sealed', 'success', `model ${model.map((file) => file.sealedSha256).join(' ')}`, now());
+  events.record('run.finished', 'success', `steps ${result.steps}`, now());
+  await exportReceipt(
+    services.runs,
+    {
+      runId,
+      agreementDigest: digest,
+      manifests: data.manifests,
+      trainerSha256: machine.bundleSha256,
+      configuration: agreement.configuration,
+      metrics: released(result.metrics, agreement),
+      model,
+      checkpointChainHead: chain.head,
+      eventLogHead: events.head,
+      evidence: { ...environment.evidence },
+      evidenceSha256: evidenceDigest({ ...environment.evidence }),
+      releases: environment.keys.map(({ owner, replySha256, nonceEchoed }) => ({
+        ownerId: owner.ownerId,
+        vaultHost: owner.vaultHost,
+        keyId: `https://${owner.vaultHost}/keys/${owner.keyName}/${owner.keyVersion}`,
+        replySha256,
+        nonceEchoed,
+      })),
+      confinement: { ...worker.confinement },
+      hygiene: { ...hygiene },
+      hardware: trust.hardware,
+      engine: { backend: result.engine.backend, versions: result.engine.versions },
+      startedOn,
+      finishedOn: now().toISOString(),
+      receiptKey: ecPublicJwk(receiptKey),
+    },
+    environment.keys,
+    receiptKey,
+  );
+  await reporter.finished();
+}
+
+interface Establishing {
+  readonly agreement: Agreement;
+  readonly digest: string;
+  readonly runId: string;
+  readonly receiptKey: KeyObject;
+  readonly reporter: RunReporter;
+  readonly events: EventChain;
+}
+
+/** Steps 6 to 9 of design section 5. The TPM is open only here: nothing after it can use one. */
+async function establish(
+  options: TrainerOptions,
+  services: AzureServices,
+  { agreement, digest, runId, receiptKey, reporter, events }: Establishing,
+): Promise<EstablishedEnvironment> {
+  const tpm = new Tpm(await openTpm(options.machine.vtpm));
+  try {
+    await reporter.step('measuring');
+    const measurement = runMeasurement(options.machine.bundleSha256, digest, runId);
+    await measureRun(tpm, measurement);
+    await reporter.step('environment');
+    const environment = await SecureEnvironment.establish({
+      tpm,
+      services,
+      trust: options.trust,
+      agreement,
+      agreementDigest: digest,
+      runId,
+      receiptKey: ecPublicJwk(receiptKey),
+      runMeasurement: measurement,
+      now: options.now,
+      onStep: ({ name, state }) => {
+        const event = { verifyEnvironment: 'environment.verified', setupAttestation: 'attestation.accepted', initializeEncryption: 'key.released' } as const;
+        events.record(event[name], state === 'success' ? 'success' : 'failure', name, options.now());
+        options.say(`step=${name} state=${state}`);
+      },
+    });
+    return environment;
+  } finally {
+    await tpm.close();
+  }
+}
+
+function checkpointChain(
+  services: AzureServices,
+  agreement: Agreement,
+  digest: string,
+  runId: string,
+  { keys }: EstablishedEnvironment,
+  data: OpenDatasets,
+): CheckpointChain {
+  const [first] = keys;
+  if (first === undefined) throw new SecureTrainingError('RELEASE_DENIED', 'no owner released a key');
+  const { vaultHost, keyName, keyVersion, key } = first.owner;
+  const keyId = `https://${vaultHost}/keys/${keyName}/${keyVersion}`;
+  return new CheckpointChain({
+    runs: services.runs,
+    runId,
+    chainKey: chainKey(data.ceks, digest, runId),
+    recipients: [{ keyId, key }, ...agreement.recipients.checkpoints.map((recipient) => ({
+        keyId: thumbprintKeyId(thumbprint(recipient.key)),
+        key: recipient.key,
+      }))],
+    opener: { keyId, key: first.key },
+  });
+}
+
+interface Training {
+  readonly agreement: Agreement;
+  readonly data: OpenDatasets;
+  readonly chain: CheckpointChain;
+  readonly reporter: RunReporter;
+  readonly events: EventChain;
+}
+
+async function train(
+  options: TrainerOptions,
+  { agreement, data, chain, reporter, events }: Training,
+): Promise<{ result: WorkerResult; worker: WorkerHandle }> {
+  const resume = await chain.newest();
+  if (resume !== undefined) options.say(`step=resuming checkpoint=${resume.step}`);
+  const worker = await startWorker({
+    node: process.execPath,
+    script: join(options.bundleDir, 'worker.mjs'),
+    bundleDir: options.bundleDir,
+    confine: true,
+  });
+  try {
+    const { missing } = worker.confinement;
+    if (missing.length > 0) {
+      if (options.requireConfinement) {
+        const failures = missing.map((name) => `worker: not (${name})`);
+        throw new SecureTrainingError('ATTESTATION_REJECTED', `worker is not confined: ${failures.join('; ')}`, { failures });
+      }
+      options.say(`step=worker missing=${missing.join(',')}`);
+    }
+    const result = await runWorker(worker, {
+      config: agreement.configuration,
+      schema: data.schema,
+      shards: data.shards,
+      ...(resume === undefined ? {} : { resume: resume.bytes }),
+      openShard: (split, index) => data.open(split, index),
+      ...(options.abortSignal === undefined ? {} : { abortSignal: options.abortSignal }),
+      onProgress: (progress) => reporter.progress(progress, agreement.metrics),
+      onCheckpoint: async (step, bytes) => {
+        await chain.save({ step, bytes });
+        events.record('checkpoint.sealed', 'success', `step ${step} tag ${chain.head}`, options.now());
+      },
+      onMetric: (metric) => {
+        if (agreement.metrics.includes(metric.name)) reporter.metric(metric);
+      },
+    });
+    return { result, worker };
+  } finally {
+    await worker.stop();
+  }
+}
+
+/** The metrics the agreement lets out, rounded to four digits after the point. */
+function released(metrics: Readonly<Record<string, number>>, { metrics: allowed }: Agreement): Record<string, number> {
+  const entries = Object.entries(metrics).filter(([name]) => allowed.includes(name));
+  return Object.fromEntries(entries.map(([name, value]) => [name, Math.round(value * 10_000) / 10_000]));
+}
+
+/** Holds the lease while the run lasts. */
+function keepLease(run: TakenRun, say: (line: string) => void): { stop(): void } {
+  const timer = setInterval(() => {
+    run.renew().catch(() => say('step=lease state=not-renewed'));
+  }, LEASE_RENEWAL_MS);
+  timer.unref();
+  return { stop: () => clearInterval(timer) };
+}

@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join, relative, resolve } from 'node:path';
+import { build, type Metafile } from 'esbuild';
+import { SecureTrainingError } from '../runtime/errors.ts';
+import { type TarEntry, writeTar } from './tar.ts';
+
+/** What a machine runs, in one file that an agreement can name by its digest. */
+export interface TrainerBundle {
+  readonly sha256: string;
+  /** Names and sizes in bytes. */
+  readonly files: Readonly<Record<string, number>>;
+  /** Bytes that each npm package (and this project, as `.`) put in: the trusted computing base. */
+  readonly inputs: Readonly<Record<string, number>>;
+}
+
+export interface TrainerBundleOptions {
+  /**
+   * Folder of the sources, with node_modules.
+   * @default - the folder that this file is in
+   */
+  readonly root?: string;
+}
+
+/** Bundled scripts by the name they get. Entry points that are not written yet are left out and missed by whoever starts them. */
+const ENTRIES = { 'main.mjs': 'runtime/main.ts', 'trainer.mjs': 'runtime/trainer.ts', 'worker.mjs': 'runtime/worker.ts' };
+
+/** The one file that tfjs loads at run time. Node always has SIMD and never gets tfjs's threads. */
+const WASM_FILE = 'tfjs-backend-wasm-simd.wasm';
+
+/** What must never come into the trusted machine (design section 6): outside the trainer's own folder, or text parsers. */
+const FORBIDDEN = [/^(?!runtime\/|node_modules\/)/, /^runtime\/data\/prepare\//, /^node_modules\/(?:papaparse|azurite|esbuild|commander)\//];
+
+/** CommonJS packages in an ES module still ask for these. */
+const BANNER = [
+  `import { createRequire as __createRequire } from 'node:module';`,
+  'const require = __createRequire(import.meta.url);',
+  'const __filename = import.meta.filename;',
+  'const __dirname = import.meta.dirname;',
+].join('\n');
+
+/**
+ * Bundles broker, worker and production entry point with all their packages, and packs them as a tar file whose bytes depend on
+ * nothing but the sources: same digest in every folder, on every machine.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` where something came in that has no place in the trusted machine
+ */
+export async function buildTrainerBundle(outFile: string, options: TrainerBundleOptions = {}): Promise<TrainerBundle> {
+  const { entries, inputs } = await bundleTrainer(options);
+  const tar = writeTar(entries);
+  await mkdir(dirname(resolve(outFile)), { recursive: true });
+  const partial = `${outFile}.${process.pid}.partial`;
+  await writeFile(partial, tar);
+  await rename(partial, outFile);
+  return {
+    sha256: createHash('sha256').update(tar).digest('hex'),
+    files: Object.fromEntries(entries.map(({ name, bytes }) => [name, bytes.length])),
+    inputs,
+  };
+}
+
+/** The files of the bundle, in memory. */
+export async function bundleTrainer(
+  options: TrainerBundleOptions = {},
+): Promise<{ entries: TarEntry[]; inputs: Record<string, number> }> {
+  const root = resolve(options.root ?? join(import.meta.dirname, '..'));
+  const entryPoints = Object.fromEntries(
+    Object.entries(ENTRIES)
+      .filter(([, source]) => existsSync(join(root, source)))
+      .map(([name, source]) => [name.replace('.mjs', ''), source]),
+  );
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: root,
+    entryPoints,
+    outdir: 'bundle',
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    write: false,
+    metafile: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    minifySyntax: true,
+    minifyWhitespace: true,
+    // Names stay: a stack in the journal of a machine nobody enters is worth more than a megabyte.
+    legalComments: 'none',
+    // The sideEffects lists of tfjs lack its own node files; esbuild would drop the kernels (facts/local-azure.md section 6).
+    ignoreAnnotations: true,
+    banner: { js: BANNER },
+    logLevel: 'silent',
+  });
+  refuseForbidden(metafile);
+  const wasm = createRequire(join(root, 'package.json')).resolve(`@tensorflow/tfjs-backend-wasm/dist/${WASM_FILE}`);
+  const entries = outputFiles.map(({ path, contents }) => ({ name: relative(join(root, 'bundle'), path), bytes: contents }));
+  entries.push({ name: WASM_FILE, bytes: new Uint8Array(await readFile(wasm)) });
+  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return { entries, inputs: bytesByPackage(metafile) };
+}
+
+function refuseForbidden({ inputs }: Metafile): void {
+  const failures = Object.keys(inputs).filter((path) => FORBIDDEN.some((pattern) => pattern.test(path)));
+  if (failures.length === 0) return;
+  const message = `the trainer bundle must not contain ${failures.slice(0, 10).join(', ')}`;
+  throw new SecureTrainingError('CONFIG_INVALID', message, { failures });
+}
+
+function bytesByPackage({ outputs }: Metafile): Record<string, number> {
+  const sizes = new Map<string, number>();
+  for (const output of Object.values(outputs)) {
+    for (const [path, { bytesInOutput }] of Object.entries(output.inputs)) {
+      const name = /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? '.';
+      sizes.set(name, (sizes.get(name) ?? 0) + bytesInOutput);
+    }
+  }
+  return Object.fromEntries([...sizes].sort(([, a], [, b]) => b - a));
+}
+
+if (import.meta.main) {
+  const outFile = process.argv[2] ?? 'dist/trainer.tar';
+  const { sha256, files, inputs } = await buildTrainerBundle(outFile);
+  for (const [name, bytes] of Object.entries(inputs)) process.stdout.write(`${String(bytes).padStart(9)} ${name}\n`);
+  for (const [name, bytes] of Object.entries(files)) process.stdout.write(`${String(bytes).padStart(9)} ${name}\n`);
+  process.stdout.write(`${sha256}  ${outFile}\n`);
+}

@@ -1,0 +1,57 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { approveCommand } from './commands/approve.ts';
+import { demoCommand } from './commands/demo.ts';
+import { emulatorCommand } from './commands/emulator.ts';
+import { encryptDataCommand } from './commands/encrypt-data.ts';
+import { initCommand } from './commands/init.ts';
+import { openModelCommand } from './commands/open-model.ts';
+import { prepareDataCommand } from './commands/prepare-data.ts';
+import { proposeCommand } from './commands/propose.ts';
+import { publishTrainerCommand } from './commands/publish-trainer.ts';
+import { runsCommand } from './commands/runs.ts';
+import { trainCommand } from './commands/train.ts';
+import { uploadCommand } from './commands/upload.ts';
+import { verifyCommand } from './commands/verify.ts';
+import { reportError } from './report-error.ts';
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+
+const program = new Command('ctrain')
+  .description('Train a model on data that nobody may read.')
+  .version(version)
+  .showSuggestionAfterError()
+  .showHelpAfterError("(see 'ctrain help COMMAND')")
+  .addHelpText(
+    'after',
+    `
+Examples:
+  $ ctrain init                          one key and a configuration in this folder
+  $ ctrain train --data data.csv         prepare, seal, upload, agree, train, open the model
+  $ ctrain verify --run RUN              what the receipt of a run proves
+
+Without --deployment a command works on the emulator and says so in its first line.`,
+  );
+
+program.commandsGroup('Data scientist, model owner:');
+for (const command of [initCommand(), trainCommand(), runsCommand(), openModelCommand()]) program.addCommand(command);
+program.commandsGroup('Data owner:');
+for (const command of [prepareDataCommand(), encryptDataCommand(), uploadCommand(), proposeCommand(), approveCommand()]) {
+  program.addCommand(command);
+}
+program.commandsGroup('Platform team:');
+for (const command of [publishTrainerCommand(), emulatorCommand()]) program.addCommand(command);
+program.commandsGroup('Auditor:');
+program.addCommand(verifyCommand());
+program.commandsGroup('See it work:');
+program.addCommand(demoCommand());
+
+for (const command of [program, ...program.commands]) command.exitOverride();
+try {
+  await program.parseAsync();
+} catch (error) {
+  // Commander has printed its own message; anything wrong with the words of the command is the caller's to fix.
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+  else process.exitCode = reportError(error, { json: process.argv.includes('--json') });
+}

@@ -1,0 +1,65 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { parseTrainingConfig } from '../../runtime/training-config.ts';
+
+const good = { input_size: 784, hidden_size: 512, output_size: 10 };
+
+test('three numbers are a complete configuration', () => {
+  expect(parseTrainingConfig({ training: good })).toEqual({
+    training: {
+      ...good,
+      epochs: 3,
+      batch_size: 128,
+      optimizer: 'adam',
+      learning_rate: 0.001,
+      seed: 42,
+      checkpoint_steps: 200,
+      shuffle_rows: 32768,
+    },
+  });
+});
+
+test.each([
+  [{ input_size: 0 }, 'training.input_size: found 0, wanted a whole number from 1 to 1000000'],
+  [{ hidden_size: -3 }, 'training.hidden_size: found -3, wanted a whole number from 1 to 65536'],
+  [{ output_size: 2.5 }, 'training.output_size: found 2.5, wanted a whole number from 1 to 65536'],
+  [{ input_size: undefined }, 'training.input_size: found nothing, wanted a whole number from 1 to 1000000'],
+  [{ epochs: '3' }, 'training.epochs: found "3", wanted a whole number from 1 to 100000'],
+  [{ batch_size: 0 }, 'training.batch_size: found 0, wanted a whole number from 1 to 65536'],
+  [{ optimizer: 'adamw' }, 'training.optimizer: found "adamw", wanted adam or sgd'],
+  [{ learning_rate: 0 }, 'training.learning_rate: found 0, wanted a number above 0, at most 10'],
+  [{ seed: -1 }, 'training.seed: found -1, wanted a whole number from 0 to 2147483647'],
+  [{ checkpoint_steps: 0 }, 'training.checkpoint_steps: found 0, wanted a whole number from 1 to 1000000000'],
+  [{ shuffle_rows: 0 }, 'training.shuffle_rows: found 0, wanted a whole number from 1 to 10000000'],
+  [{ epoch: 3 }, 'training.epoch: unknown key, did you mean training.epochs?'],
+])('refuses %j', (change, failure) => {
+  expect(() => parseTrainingConfig({ training: { ...good, ...change } }, 'training.json')).toThrow(
+    expect.objectContaining({ code: 'CONFIG_INVALID', message: `training.json: ${failure}`, failures: [failure] }),
+  );
+});
+
+test.each([
+  [[], 'configuration: it is not an object'],
+  [{}, 'configuration: training: wanted an object with input_size, hidden_size and output_size'],
+  [{ trainin: good }, 'configuration: trainin: unknown key, did you mean training?; training: wanted an object with input_size, hidden_size and output_size'],
+])('refuses %j as a whole', (value, message) => {
+  expect(() => parseTrainingConfig(value)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID', message }));
+});
+
+test('names every wrong field at once', () => {
+  expect(() => parseTrainingConfig({ training: { ...good, epochs: 0, seed: -1 } })).toThrow(
+    expect.objectContaining({ failures: [expect.stringContaining('epochs'), expect.stringContaining('seed')] }),
+  );
+});
+
+test('whatever it is given, it parses or says CONFIG_INVALID', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      try {
+        parseTrainingConfig({ training: value });
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'CONFIG_INVALID' });
+      }
+    }),
+  );
+});
