@@ -157,6 +157,12 @@ export const fileName = text(
   'a name of letters, digits, dot, dash and underscore',
 );
 
+/** Safe path segments with a slash between two: where something lies in a container. No segment is `.` or `..`. */
+export const blobPath = text(
+  /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}){0,15}$/,
+  'a path without slashes at its ends',
+);
+
 /** RFC 3339 in UTC, with `Z`. */
 export const instant = where(
   text(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z$/, 'an RFC 3339 time that ends in Z'),

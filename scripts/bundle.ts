@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -19,19 +18,32 @@ export interface TrainerBundle {
 export interface TrainerBundleOptions {
   /**
    * Folder of the sources, with node_modules.
-   * @default - the folder that this file is in
+   * @default - the project that this file is in
    */
   readonly root?: string;
+  /**
+   * Scripts to bundle, from {@link ENTRIES}.
+   * @default - all of them
+   */
+  readonly only?: readonly EntryName[];
 }
 
-/** Bundled scripts by the name they get. Entry points that are not written yet are left out and missed by whoever starts them. */
-const ENTRIES = { 'main.mjs': 'runtime/main.ts', 'trainer.mjs': 'runtime/trainer.ts', 'worker.mjs': 'runtime/worker.ts' };
+/**
+ * The scripts of a trainer. `main` starts `trainer` with Azure's trust anchors and nothing else; the emulator's entry point imports
+ * `trainer` to start it with its own. They share their code; the worker shares none of it, so that its file holds only what it may use.
+ */
+export const ENTRIES = { main: 'runtime/main.ts', trainer: 'runtime/trainer.ts', worker: 'runtime/worker.ts' } as const;
+export type EntryName = keyof typeof ENTRIES;
 
 /** The one file that tfjs loads at run time. Node always has SIMD and never gets tfjs's threads. */
 const WASM_FILE = 'tfjs-backend-wasm-simd.wasm';
 
 /** What must never come into the trusted machine (design section 6): outside the trainer's own folder, or text parsers. */
-const FORBIDDEN = [/^(?!runtime\/|node_modules\/)/, /^runtime\/data\/prepare\//, /^node_modules\/(?:papaparse|azurite|esbuild|commander)\//];
+const FORBIDDEN = [
+  /^(?!runtime\/|node_modules\/)/,
+  /^runtime\/data\/prepare\//,
+  /^node_modules\/(?:papaparse|azurite|esbuild|commander)\//,
+];
 
 /** CommonJS packages in an ES module still ask for these. */
 const BANNER = [
@@ -65,17 +77,24 @@ export async function bundleTrainer(
   options: TrainerBundleOptions = {},
 ): Promise<{ entries: TarEntry[]; inputs: Record<string, number> }> {
   const root = resolve(options.root ?? join(import.meta.dirname, '..'));
-  const entryPoints = Object.fromEntries(
-    Object.entries(ENTRIES)
-      .filter(([, source]) => existsSync(join(root, source)))
-      .map(([name, source]) => [name.replace('.mjs', ''), source]),
-  );
+  const wanted = options.only ?? (Object.keys(ENTRIES) as EntryName[]);
+  const groups = [wanted.filter((name) => name !== 'worker'), wanted.filter((name) => name === 'worker')];
+  const built = await Promise.all(groups.filter((names) => names.length > 0).map((names) => bundle(root, names)));
+  const wasm = createRequire(join(root, 'package.json')).resolve(`@tensorflow/tfjs-backend-wasm/dist/${WASM_FILE}`);
+  const entries = built.flatMap((result) => result.entries);
+  entries.push({ name: WASM_FILE, bytes: new Uint8Array(await readFile(wasm)) });
+  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return { entries, inputs: bytesByPackage(built.map(({ metafile }) => metafile)) };
+}
+
+async function bundle(root: string, names: readonly EntryName[]): Promise<{ entries: TarEntry[]; metafile: Metafile }> {
   const { outputFiles, metafile } = await build({
     absWorkingDir: root,
-    entryPoints,
+    entryPoints: Object.fromEntries(names.map((name) => [name, ENTRIES[name]])),
     outdir: 'bundle',
     outExtension: { '.js': '.mjs' },
     bundle: true,
+    splitting: true,
     write: false,
     metafile: true,
     platform: 'node',
@@ -88,14 +107,16 @@ export async function bundleTrainer(
     // The sideEffects lists of tfjs lack its own node files; esbuild would drop the kernels (facts/local-azure.md section 6).
     ignoreAnnotations: true,
     banner: { js: BANNER },
+    // tfjs would take it for reading models from the web, on a Node without fetch.
+    external: ['node-fetch'],
     logLevel: 'silent',
   });
   refuseForbidden(metafile);
-  const wasm = createRequire(join(root, 'package.json')).resolve(`@tensorflow/tfjs-backend-wasm/dist/${WASM_FILE}`);
-  const entries = outputFiles.map(({ path, contents }) => ({ name: relative(join(root, 'bundle'), path), bytes: contents }));
-  entries.push({ name: WASM_FILE, bytes: new Uint8Array(await readFile(wasm)) });
-  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { entries, inputs: bytesByPackage(metafile) };
+  const entries = outputFiles.map(({ path, contents }) => ({
+    name: relative(join(root, 'bundle'), path),
+    bytes: contents,
+  }));
+  return { entries, metafile };
 }
 
 function refuseForbidden({ inputs }: Metafile): void {
@@ -105,9 +126,9 @@ function refuseForbidden({ inputs }: Metafile): void {
   throw new SecureTrainingError('CONFIG_INVALID', message, { failures });
 }
 
-function bytesByPackage({ outputs }: Metafile): Record<string, number> {
+function bytesByPackage(metafiles: readonly Metafile[]): Record<string, number> {
   const sizes = new Map<string, number>();
-  for (const output of Object.values(outputs)) {
+  for (const output of metafiles.flatMap(({ outputs }) => Object.values(outputs))) {
     for (const [path, { bytesInOutput }] of Object.entries(output.inputs)) {
       const name = /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? '.';
       sizes.set(name, (sizes.get(name) ?? 0) + bytesInOutput);

@@ -1,0 +1,222 @@
+import { TRAINER_BUNDLE } from '../runtime/catalogue.ts';
+
+/** What a machine needs to know to start its trainer. Values may be tokens: none is looked into here. */
+export interface BootOptions {
+  readonly vmResourceId: string;
+  readonly identityClientId: string;
+  /** `https://ACCOUNT.blob.core.windows.net` */
+  readonly blobEndpoint: string;
+  readonly bundleSha256: string;
+  /** SHA-256 (hex) of the Node binary, published beside bundles as `SHA256/node`. */
+  readonly nodeSha256: string;
+  readonly logs: { readonly endpoint: string; readonly ruleId: string };
+  /** Host name to address: all the names the machine can resolve. */
+  readonly hosts: Readonly<Record<string, string>>;
+}
+
+/** Name of the Node binary in the trainer container, under its SHA-256. */
+const NODE_BINARY = 'node';
+
+/** Flags that the trainer demands of its own process; a test holds them equal to runtime/hygiene.ts. */
+export const NODE_FLAGS = [
+  '--secure-heap=1048576',
+  '--disable-sigusr1',
+  '--disable-proto=delete',
+  '--disallow-code-generation-from-strings',
+  '--report-exclude-env',
+] as const;
+
+const HOME = '/opt/ctrain';
+const METADATA = '169.254.169.254';
+const WIRE_SERVER = '168.63.129.16';
+
+/** First line of cloud-init user data; what follows is YAML, and JSON is YAML. */
+export const CLOUD_CONFIG_HEADER = '#cloud-config';
+
+/**
+ * Cloud-init configuration that makes a machine a trainer: fetch bundle and Node by digest, start them hardened, shut every
+ * other door. An object, so that a review of the synthesized JSON can read it. No text here contains a dollar or per cent
+ * sign before a brace: it passes through Terraform, where that would be an expression.
+ */
+export function cloudConfig(options: BootOptions): Readonly<Record<string, unknown>> {
+  const machine = {
+    version: 1,
+    vmResourceId: options.vmResourceId,
+    identityClientId: options.identityClientId,
+    blobEndpoint: options.blobEndpoint,
+    bundleSha256: options.bundleSha256,
+    logs: { endpoint: options.logs.endpoint, ruleId: options.logs.ruleId },
+    vtpm: '/dev/tpmrm0',
+  };
+  const file = (path: string, permissions: string, content: string) => ({
+    path,
+    permissions,
+    owner: 'root:root',
+    content,
+  });
+  return {
+    ssh_pwauth: false,
+    disable_root: true,
+    package_update: false,
+    package_upgrade: false,
+    groups: ['tss'],
+    users: [
+      {
+        name: 'ctrain',
+        system: true,
+        shell: '/usr/sbin/nologin',
+        lock_passwd: true,
+        no_create_home: true,
+        groups: ['tss'],
+      },
+    ],
+    write_files: [
+      file('/etc/ctrain/machine.json', '0444', `${JSON.stringify(machine, null, 2)}\n`),
+      file('/etc/sysctl.d/90-ctrain.conf', '0444', SYSCTL),
+      file('/etc/udev/rules.d/90-ctrain.rules', '0444', 'KERNEL=="tpmrm0", GROUP="tss", MODE="0660"\n'),
+      file('/etc/nftables.conf', '0400', FIREWALL),
+      file('/usr/local/sbin/ctrain-fetch', '0500', fetchScript(options)),
+      file('/etc/systemd/system/ctrain-fetch.service', '0444', FETCH_UNIT),
+      file('/etc/systemd/system/ctrain.service', '0444', TRAINER_UNIT),
+    ],
+    runcmd: [
+      ['sh', '-c', hostsCommand(options.hosts)],
+      ['udevadm', 'trigger', '--settle', '/dev/tpmrm0'],
+      ['sysctl', '--quiet', '--system'],
+      ['swapoff', '--all'],
+      // Doors that a marketplace image leaves open: shells from the network, extensions, a second run of this file.
+      ['systemctl', 'mask', '--now', 'ssh.service', 'ssh.socket', 'walinuxagent.service', 'serial-getty@ttyS0.service'],
+      [
+        'systemctl',
+        'mask',
+        '--now',
+        'unattended-upgrades.service',
+        'apt-daily.timer',
+        'apt-daily-upgrade.timer',
+        'snapd.service',
+      ],
+      ['touch', '/etc/cloud/cloud-init.disabled'],
+      ['systemctl', 'enable', '--now', 'nftables.service'],
+      ['systemctl', 'daemon-reload'],
+      ['systemctl', 'enable', '--now', '--no-block', 'ctrain-fetch.service', 'ctrain.service'],
+    ],
+  };
+}
+
+function hostsCommand(hosts: Readonly<Record<string, string>>): string {
+  const lines = Object.entries(hosts).map(([name, address]) => `${address} ${name}`);
+  return `printf '%s\\n' ${lines.map((line) => `'${line}'`).join(' ')} >> /etc/hosts`;
+}
+
+/** Waits for what is not there yet and says so: a machine nobody enters must speak. */
+function fetchScript({ blobEndpoint, identityClientId, bundleSha256, nodeSha256 }: BootOptions): string {
+  return `#!/bin/sh
+# Fetches the trainer and its Node by digest. Says each step on the serial console.
+set -eu
+say() { echo "ctrain: $1" > /dev/ttyS0; }
+token() {
+  curl --silent --fail --max-time 10 --header 'Metadata: true' \\
+    'http://${METADATA}/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fstorage.azure.com%2F&client_id=${identityClientId}' |
+    python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])'
+}
+fetch() { # digest, blob name, destination
+  until bearer=$(token) && printf 'header = "Authorization: Bearer %s"\\n' "$bearer" |
+    curl --silent --fail --max-time 300 --config - --header 'x-ms-version: 2023-11-03' \\
+      --output "$3" "${blobEndpoint}/trainer/$1/$2"; do
+    say "boot.waiting $2 $1"
+    sleep 15
+  done
+  echo "$1  $3" | sha256sum --check --status || { say "boot.refused $2: digest is not $1"; rm -f "$3"; exit 1; }
+  say "boot.fetched $2 $1"
+}
+install -d -m 0755 ${HOME} ${HOME}/bundle
+fetch ${nodeSha256} ${NODE_BINARY} ${HOME}/node
+chmod 0555 ${HOME}/node
+fetch ${bundleSha256} ${TRAINER_BUNDLE} ${HOME}/${TRAINER_BUNDLE}
+tar --extract --no-same-owner --file ${HOME}/${TRAINER_BUNDLE} --directory ${HOME}/bundle
+say 'boot.ready'
+`;
+}
+
+const SYSCTL = `kernel.core_pattern=|/bin/false
+fs.suid_dumpable=0
+kernel.yama.ptrace_scope=3
+kernel.kexec_load_disabled=1
+# The worker's empty network is a user namespace of its own.
+kernel.apparmor_restrict_unprivileged_userns=0
+`;
+
+const FIREWALL = `flush ruleset
+table inet ctrain {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iif lo accept
+    ct state established,related accept
+    # The address lease
+    udp sport 67 udp dport 68 accept
+  }
+  chain output {
+    type filter hook output priority 0; policy accept;
+    # Identity tokens are for the broker, and for root, which fetches it
+    ip daddr { ${METADATA}, ${WIRE_SERVER} } meta skuid != { "root", "ctrain" } drop
+  }
+}
+`;
+
+const FETCH_UNIT = `[Unit]
+Description=Fetch the trainer by digest
+After=network-online.target nftables.service
+Wants=network-online.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/sbin/ctrain-fetch
+TimeoutStartSec=infinity
+Restart=on-failure
+RestartSec=60
+[Install]
+WantedBy=multi-user.target
+`;
+
+const TRAINER_UNIT = `[Unit]
+Description=Confidential trainer
+Requires=ctrain-fetch.service
+After=ctrain-fetch.service
+StartLimitIntervalSec=0
+[Service]
+User=ctrain
+SupplementaryGroups=tss
+ExecStart=${HOME}/node ${NODE_FLAGS.join(' ')} ${HOME}/bundle/main.mjs /etc/ctrain/machine.json
+# Only a kill is worth another try: an exit code is an answer.
+Restart=on-abnormal
+RestartSec=5
+StandardOutput=journal+console
+StandardError=journal+console
+RuntimeDirectory=ctrain
+RuntimeDirectoryMode=0700
+WorkingDirectory=/run/ctrain
+LimitCORE=0
+LimitMEMLOCK=infinity
+MemorySwapMax=0
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ProtectHome=yes
+ProtectProc=invisible
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+PrivateTmp=yes
+DevicePolicy=closed
+DeviceAllow=/dev/tpmrm0 rw
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictSUIDSGID=yes
+RestrictRealtime=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=~@debug @module @raw-io @reboot @swap @obsolete process_vm_readv process_vm_writev
+[Install]
+WantedBy=multi-user.target
+`;

@@ -1,0 +1,47 @@
+/**
+ * What the emulated machine starts instead of the production entry point: the very same bundle, handed the emulator's
+ * roots and network, and told which checks a machine we do not own cannot pass. No production code imports this file.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { EXIT_CODES, type SecureTrainingError } from '../runtime/errors.ts';
+import { EMULATOR_WAIVES } from '../runtime/hygiene.ts';
+import { parseMachineConfig } from '../runtime/machine-config.ts';
+import type { runTrainer } from '../runtime/trainer.ts';
+import type { TrustAnchors } from '../runtime/trust.ts';
+import { emulatorNetwork } from './network.ts';
+
+/** What the emulated boot leaves beside `machine.json`. */
+interface EmulatedPlace {
+  readonly trust: TrustAnchors;
+  readonly ca: string;
+  readonly routes: Readonly<Record<string, number>>;
+}
+
+const [bundleDir, configPath, placePath] = process.argv.slice(2);
+if (bundleDir === undefined || configPath === undefined || placePath === undefined) {
+  throw new Error('usage: trainer-entry BUNDLE_DIR MACHINE.json PLACE.json');
+}
+const place = JSON.parse(readFileSync(placePath, 'utf8')) as EmulatedPlace;
+const bundle = (await import(pathToFileURL(join(bundleDir, 'trainer.mjs')).href)) as { runTrainer: typeof runTrainer };
+try {
+  await bundle.runTrainer({
+    machine: parseMachineConfig(readFileSync(configPath, 'utf8')),
+    trust: place.trust,
+    network: emulatorNetwork(place),
+    variables: Object.keys(process.env),
+    waives: EMULATOR_WAIVES,
+    requireConfinement: false,
+    bundleDir,
+    now: () => new Date(),
+    say: (line) => console.log(`ctrain: ${line}`),
+  });
+} catch (error) {
+  // The bundle has its own copy of the error class: told by name and code.
+  const code = (error as Partial<SecureTrainingError>).code;
+  const known = error instanceof Error && error.name === 'SecureTrainingError' && code !== undefined;
+  console.error(known ? `ctrain: ${code} ${error.message}` : 'ctrain: internal error');
+  if (!known) console.error(error);
+  process.exitCode = known ? EXIT_CODES[code] : 1;
+}

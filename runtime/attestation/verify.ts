@@ -1,0 +1,188 @@
+import { createHash, verify, type X509Certificate } from 'node:crypto';
+import type { Generation, Tcb } from '../catalogue.ts';
+import { concat, equalBytes, fromHex, sha256, toHex } from '../crypto/bytes.ts';
+import type { RsaPublicJwk } from '../crypto/jwk.ts';
+import { SecureTrainingError } from '../errors.ts';
+import type { TrustAnchors } from '../trust.ts';
+import { parseVcekChain, type VcekChain } from './certificates.ts';
+import { type Evidence, parsePcrs } from './evidence.ts';
+import { type HclReport, parseHclReport } from './hcl-report.ts';
+import { parseQuote, QUOTE_CHECKS, type Quote, quoteFailures } from './quote.ts';
+import { decodeTcb, encodeTcb, isOfGeneration, parseSnpReport, type SnpReport } from './snp-report.ts';
+
+export interface VerifyOptions {
+  readonly trust: TrustAnchors;
+  /** When the certificates must be valid. */
+  readonly at: Date;
+}
+
+/** What genuine evidence states. Names are lower-case hex. */
+export interface VerifiedFacts {
+  readonly hardware: TrustAnchors['hardware'];
+  readonly generation: Generation;
+  readonly product: string;
+  readonly reportVersion: number;
+  readonly guestSvn: number;
+  readonly debug: boolean;
+  /** Whether the guest policy would let a migration agent in. */
+  readonly migrationAllowed: boolean;
+  /** Whether one is associated: the report names its id. */
+  readonly migrationAgentPresent: boolean;
+  readonly smtAllowed: boolean;
+  readonly vmpl: number;
+  readonly platformInfo: number;
+  readonly aliasCheckComplete: boolean;
+  readonly measurement: string;
+  readonly hostData: string;
+  readonly idKeyDigest: string;
+  readonly familyId: string;
+  readonly imageId: string;
+  readonly chipId: string;
+  readonly reportedTcb: Tcb;
+  readonly committedTcb: Tcb;
+  readonly launchTcb: Tcb;
+  readonly currentTcb: Tcb;
+  /** Firmware `major.minor.build`. */
+  readonly firmwareVersion: string;
+  readonly vmUniqueId: string;
+  readonly secureBoot: boolean;
+  readonly tpmEnabled: boolean;
+  readonly consoleEnabled: boolean;
+  /** The vTPM's attestation key: trustworthy because the signed report hashes the claims that name it. */
+  readonly akKey: RsaPublicJwk;
+  /** Ascending. */
+  readonly quotedPcrs: readonly number[];
+  /** SHA-256 bank, the quoted PCRs only. */
+  readonly pcrs: ReadonlyMap<number, Uint8Array>;
+  readonly quoteNonce: Uint8Array;
+  /** Milliseconds of the vTPM's clock, for records of a run: it starts anew with every virtual machine. */
+  readonly tpmClock: number;
+  readonly resetCount: number;
+  readonly restartCount: number;
+}
+
+interface ParsedEvidence {
+  readonly hcl: HclReport;
+  readonly report: SnpReport;
+  readonly chain: VcekChain;
+  readonly quote: Quote;
+}
+
+const CHECKS: Readonly<Record<string, (parsed: ParsedEvidence, options: VerifyOptions) => boolean>> = {
+  'root is the pinned key': ({ chain }, { trust }) => keyDigest(chain.ark) === trust.amdRootKeys[chain.generation],
+  'ark is issued by itself': ({ chain }) => isIssuedBy(chain.ark, chain.ark),
+  'ask is issued by the ark': ({ chain }) => isIssuedBy(chain.ask, chain.ark),
+  'vcek is issued by the ask': ({ chain }) => isIssuedBy(chain.vcek, chain.ask),
+  'certificates are valid at that time': ({ chain }, { at }) =>
+    [chain.vcek, chain.ask, chain.ark].every(
+      ({ validFrom, validTo }) => Date.parse(validFrom) <= at.getTime() && at.getTime() <= Date.parse(validTo),
+    ),
+  'vcek is of the generation of its chain': ({ chain }) => chain.product.split('-')[0] === chain.generation,
+  'report is of the generation of its chain': ({ report, chain }) => isOfGeneration(report, chain.generation),
+  'report is signed with a vcek': ({ report }) => report.signingKey === 0,
+  'chip key is not masked': ({ report }) => !report.chipKeyMasked,
+  'report is signed by this vcek': ({ report: { signedBytes, signature }, chain }) =>
+    verify('sha384', signedBytes, { key: chain.vcek.publicKey, dsaEncoding: 'ieee-p1363' }, signature),
+  'vcek is of the reporting chip': ({ report, chain }) =>
+    // Turin's short id is followed by zeros in the report.
+    equalBytes(report.chipId, concat(chain.hardwareId, new Uint8Array(64 - chain.hardwareId.length))),
+  'vcek is of the reported tcb': ({ report, chain }) =>
+    equalBytes(report.reportedTcb, encodeTcb(chain.tcb, chain.generation)),
+  'claims are the reported ones': ({ hcl, report }) =>
+    equalBytes(report.reportData, concat(sha256(hcl.runtimeClaims), new Uint8Array(32))),
+};
+
+/** Names of all checks of {@link verifyEvidence}, in the order failures are listed. */
+export const VERIFY_CHECKS: readonly string[] = [...Object.keys(CHECKS), ...QUOTE_CHECKS];
+
+/**
+ * Decides whether evidence is genuine: AMD's root to chip key to report to claims to attestation key to quote.
+ * Does not ask whether the environment is a good one: that is `appraise`.
+ * @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED`, or `ATTESTATION_REJECTED` with one failure per failed check
+ */
+export function verifyEvidence(evidence: Evidence, options: VerifyOptions): VerifiedFacts {
+  const { facts, failures } = examineUnverified(evidence, options);
+  if (failures.length === 0) return facts;
+  throw new SecureTrainingError('ATTESTATION_REJECTED', `evidence is not genuine: not (${failures.join('; ')})`, {
+    failures,
+  });
+}
+
+/**
+ * What evidence says together with what is wrong with it. The facts mean nothing unless `failures` is empty:
+ * they are there so that one refusal can name everything. Use {@link verifyEvidence}.
+ * @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED`
+ */
+export function examineUnverified(
+  evidence: Evidence,
+  options: VerifyOptions,
+): { readonly facts: VerifiedFacts; readonly failures: readonly string[] } {
+  const hcl = parseHclReport(evidence.hclReport);
+  const report = parseSnpReport(hcl.snpReport);
+  const chain = parseVcekChain(evidence.vcekChain);
+  const quote = parseQuote(evidence.quote.message);
+  const parsed: ParsedEvidence = { hcl, report, chain, quote };
+  return {
+    facts: readFacts(parsed, evidence, options.trust),
+    failures: [
+      ...Object.keys(CHECKS).filter((name) => !CHECKS[name]?.(parsed, options)),
+      ...quoteFailures(quote, evidence.quote, hcl.akKey),
+    ],
+  };
+}
+
+function readFacts(
+  { hcl, report, chain, quote }: ParsedEvidence,
+  evidence: Evidence,
+  trust: TrustAnchors,
+): VerifiedFacts {
+  const { generation, product } = chain;
+  const quotedPcrs = quote.selections.flatMap(({ pcrs }) => pcrs);
+  const values = Object.entries(parsePcrs(evidence.quote.pcrs));
+  return {
+    hardware: trust.hardware,
+    generation,
+    product,
+    reportVersion: report.version,
+    guestSvn: report.guestSvn,
+    debug: report.policy.debug,
+    migrationAllowed: report.policy.migrationAgent,
+    migrationAgentPresent: report.reportIdMa !== NO_MIGRATION_AGENT,
+    smtAllowed: report.policy.smt,
+    vmpl: report.vmpl,
+    platformInfo: report.platformInfo,
+    aliasCheckComplete: report.aliasCheckComplete,
+    measurement: report.measurement,
+    hostData: report.hostData,
+    idKeyDigest: report.idKeyDigest,
+    familyId: report.familyId,
+    imageId: report.imageId,
+    chipId: toHex(report.chipId),
+    reportedTcb: decodeTcb(report.reportedTcb, generation),
+    committedTcb: decodeTcb(report.committedTcb, generation),
+    launchTcb: decodeTcb(report.launchTcb, generation),
+    currentTcb: decodeTcb(report.currentTcb, generation),
+    firmwareVersion: report.currentVersion,
+    ...hcl.vmConfiguration,
+    akKey: hcl.akKey,
+    quotedPcrs,
+    pcrs: new Map(values.map(([pcr, value]): [number, Uint8Array] => [Number(pcr), fromHex(value)])),
+    quoteNonce: quote.extraData,
+    tpmClock: quote.clock,
+    resetCount: quote.resetCount,
+    restartCount: quote.restartCount,
+  };
+}
+
+const NO_MIGRATION_AGENT = 'ff'.repeat(32);
+
+/** Names and key identifiers first: a signature alone would not say that the signer may issue certificates. */
+function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
+  return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+}
+
+function keyDigest(certificate: X509Certificate): string {
+  return createHash('sha256')
+    .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
+    .digest('hex');
+}

@@ -1,0 +1,119 @@
+import { SecureTrainingError } from '../../errors.ts';
+import { cellNumber } from './csv.ts';
+
+/** More classes than this is not a classification: most likely another column was taken for the label. */
+const MAXIMUM_CLASSES = 1000;
+
+/** Number of classes (labels 0 to count - 1), or their names. */
+export type Classes = number | readonly string[];
+
+/**
+ * Reads `10` or `setosa,versicolor,virginica`.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID`
+ */
+export function parseClasses(text: string): Classes {
+  const names = text.split(',').map((name) => name.trim());
+  return checkClasses(names.length === 1 ? Number(names[0] || Number.NaN) : names);
+}
+
+/** @throws {@link SecureTrainingError} `CONFIG_INVALID` for fewer than two classes, too many, or a name given twice */
+export function checkClasses(classes: Classes): Classes {
+  const count = typeof classes === 'number' ? classes : new Set(classes).size;
+  const names = typeof classes === 'number' ? count : classes.length;
+  if (
+    Number.isSafeInteger(count) &&
+    count >= 2 &&
+    count <= MAXIMUM_CLASSES &&
+    count === names &&
+    !(typeof classes !== 'number' && classes.includes(''))
+  ) {
+    return classes;
+  }
+  throw new SecureTrainingError(
+    'CONFIG_INVALID',
+    `classes: wanted a whole number from 2 to ${MAXIMUM_CLASSES}, or as many different names, separated by commas`,
+  );
+}
+
+/** A label as it stands in prepared files and in the list of classes: trimmed, and `5` where the source says `5.0`. */
+export function canonicalLabel(cell: string): string {
+  const value = cellNumber(cell);
+  return Number.isInteger(value) ? String(value) : cell.trim();
+}
+
+/**
+ * Learns which classes there are while rows go by, or holds every label against those that were given.
+ * Its errors say where a label stands, never what it is.
+ */
+export class LabelReader {
+  readonly #allowed: ReadonlySet<string> | undefined;
+  readonly #given: Classes | undefined;
+  readonly #seen = new Set<string>();
+  #isNumeric: boolean | undefined;
+
+  constructor(given?: Classes) {
+    this.#given = given;
+    if (given !== undefined) this.#allowed = new Set(classNames(given));
+  }
+
+  /**
+   * The label in its canonical form.
+   * @param where file, line and column, for the message
+   */
+  read(cell: string, where: string): string {
+    const label = canonicalLabel(cell);
+    if (this.#allowed !== undefined) {
+      if (!this.#allowed.has(label)) throw invalid(where, `found a label outside ${describe(this.#given)}`);
+    } else if (!this.#seen.has(label)) {
+      this.#learn(label, where);
+    }
+    this.#seen.add(label);
+    return label;
+  }
+
+  /**
+   * All classes in order: numbers by size, from 0 without gaps where 0 is one of them; names as they sort.
+   * @throws {@link SecureTrainingError} `CONFIG_INVALID` when there is only one
+   */
+  classes(where: string): readonly string[] {
+    if (this.#given !== undefined) return classNames(this.#given);
+    if (this.#seen.size < 2) throw invalid(where, `found ${this.#seen.size} class, wanted at least 2`);
+    if (this.#isNumeric !== true) return [...this.#seen].sort();
+    const numbers = [...this.#seen].map(Number).sort((a, b) => a - b);
+    const highest = numbers.at(-1) ?? 0;
+    // A label that counts from 0 is an index: a class that happens to have no row must not shift the others.
+    return numbers[0] === 0 && highest < MAXIMUM_CLASSES ? classNames(highest + 1) : numbers.map(String);
+  }
+
+  #learn(label: string, where: string): void {
+    const value = cellNumber(label);
+    if (label === '') throw invalid(where, 'found no label');
+    if (!Number.isNaN(value) && !Number.isInteger(value)) {
+      throw invalid(where, 'found a label with a fraction, wanted classes: whole numbers or names');
+    }
+    const isNumeric = !Number.isNaN(value);
+    this.#isNumeric ??= isNumeric;
+    if (isNumeric !== this.#isNumeric) {
+      throw invalid(
+        where,
+        `found a ${isNumeric ? 'number' : 'name'} for a label, the ones before are ${isNumeric ? 'names' : 'numbers'}`,
+      );
+    }
+    if (this.#seen.size >= MAXIMUM_CLASSES)
+      throw invalid(where, `found more than ${MAXIMUM_CLASSES} classes: is this the label column?`);
+  }
+}
+
+function classNames(classes: Classes): readonly string[] {
+  return typeof classes === 'number'
+    ? Array.from({ length: classes }, (_, i) => String(i))
+    : classes.map(canonicalLabel);
+}
+
+function describe(classes: Classes | undefined): string {
+  return typeof classes === 'number' ? `0 to ${classes - 1}` : `the ${classes?.length ?? 0} classes given`;
+}
+
+function invalid(where: string, message: string): SecureTrainingError {
+  return new SecureTrainingError('CONFIG_INVALID', `${where}: ${message}`);
+}

@@ -1,0 +1,172 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { utf8 } from '../../crypto/bytes.ts';
+import { SecureTrainingError } from '../../errors.ts';
+import { SPLITS, type Split } from '../../statements/manifest.ts';
+import { type ArrowFileWriter, openArrowWriter } from '../arrow-file.ts';
+import { allocateFeatures, type FeatureArray, type FeatureType, shardRows } from '../arrow-shard.ts';
+import { type AtomicFile, openAtomic } from '../atomic-file.ts';
+import {
+  checkDescription,
+  DATASET_FILE,
+  type DatasetDescription,
+  readDatasetFile,
+  writeDatasetFile,
+} from '../dataset-file.ts';
+
+export const OUTPUT_FORMATS = ['csv', 'arrow'] as const;
+export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
+
+/** Text is handed to the disk in pieces of about this many characters. */
+const TEXT_PIECE = 1_048_576;
+
+/** The three files of a dataset while they are written: none has its name before all are whole. */
+export interface SplitFiles {
+  readonly format: OutputFormat;
+  readonly rows: Readonly<Record<Split, number>>;
+  commit(): Promise<void>;
+  discard(): Promise<void>;
+}
+
+export interface CsvSplitFiles extends SplitFiles {
+  readonly format: 'csv';
+  /** Returns a promise only when it has to wait for the disk. */
+  add(split: Split, line: string): Promise<void> | undefined;
+}
+
+export interface ArrowSplitFiles extends SplitFiles {
+  readonly format: 'arrow';
+  /** Copies the row. Returns a promise only when it has to wait for the disk. */
+  add(split: Split, features: ArrayLike<number>, label: number): Promise<void> | undefined;
+}
+
+export async function openCsvSplits(folder: string, header: string): Promise<CsvSplitFiles> {
+  const rows = noRows();
+  const files = await openAll((split) => openAtomic(join(folder, splitFile(split, 'csv'))));
+  const pending: Record<Split, string> = { train: `${header}\n`, validation: `${header}\n`, test: `${header}\n` };
+  const flush = async (split: Split) => {
+    const piece = utf8(pending[split]);
+    pending[split] = '';
+    await files[split].write(piece);
+  };
+  return {
+    format: 'csv',
+    rows,
+    add(split, line) {
+      rows[split] += 1;
+      pending[split] += `${line}\n`;
+      return pending[split].length < TEXT_PIECE ? undefined : flush(split);
+    },
+    async commit() {
+      for (const split of SPLITS) await flush(split);
+      for (const split of SPLITS) await files[split].commit();
+    },
+    discard: () => discardAll(files),
+  };
+}
+
+export async function openArrowSplits(
+  folder: string,
+  dtype: FeatureType,
+  featureCount: number,
+): Promise<ArrowSplitFiles> {
+  const rows = noRows();
+  const batchRows = shardRows(featureCount, dtype);
+  const files = await openAll<
+    ArrowFileWriter & { readonly features: FeatureArray; readonly labels: Int32Array; filled: number }
+  >(async (split) => ({
+    ...(await openArrowWriter(join(folder, splitFile(split, 'arrow')), dtype, featureCount, { version: 1, split })),
+    features: allocateFeatures(batchRows, featureCount, dtype),
+    labels: new Int32Array(batchRows),
+    filled: 0,
+  }));
+  const flush = async (split: Split) => {
+    const { features, labels, filled, write } = files[split];
+    files[split].filled = 0;
+    if (filled === 0) return;
+    await write({
+      features: features.subarray(0, filled * featureCount),
+      featureCount,
+      labels: labels.subarray(0, filled),
+    });
+  };
+  return {
+    format: 'arrow',
+    rows,
+    add(split, features, label) {
+      const file = files[split];
+      file.features.set(features, file.filled * featureCount);
+      file.labels[file.filled] = label;
+      file.filled += 1;
+      rows[split] += 1;
+      return file.filled < batchRows ? undefined : flush(split);
+    },
+    async commit() {
+      for (const split of SPLITS) await flush(split);
+      for (const split of SPLITS) await files[split].commit();
+    },
+    discard: () => discardAll(files),
+  };
+}
+
+/**
+ * Puts the files under their names and describes them. The description goes first when it is old and comes last when it is
+ * new: whenever this is interrupted, either everything fits together or `dataset.json` is missing.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` when a split would have no row
+ */
+export async function publish(
+  folder: string,
+  files: SplitFiles,
+  about: Omit<DatasetDescription, 'version' | 'splits'>,
+): Promise<DatasetDescription> {
+  const empty = SPLITS.filter((split) => files.rows[split] === 0);
+  if (empty.length > 0) {
+    const total = SPLITS.reduce((sum, split) => sum + files.rows[split], 0);
+    throw new SecureTrainingError(
+      'CONFIG_INVALID',
+      `none of the ${total} rows went to ${empty.join(' and ')}: give more rows, or larger shares with --split`,
+    );
+  }
+  const entry = (split: Split) => ({ file: splitFile(split, files.format), rows: files.rows[split] });
+  const description = checkDescription({
+    version: 1,
+    ...about,
+    splits: { train: entry('train'), validation: entry('validation'), test: entry('test') },
+  });
+  const previous = await readDatasetFile(folder).catch(() => undefined);
+  await rm(join(folder, DATASET_FILE), { force: true });
+  await files.commit();
+  for (const split of SPLITS) {
+    const old = previous?.splits[split].file;
+    if (old !== undefined && old !== description.splits[split].file) await rm(join(folder, old), { force: true });
+  }
+  await writeDatasetFile(folder, description);
+  return description;
+}
+
+export function splitFile(split: Split, format: OutputFormat): string {
+  return `${split}.${format}`;
+}
+
+/** Runs `work` and leaves no temporary file behind, however it ends. */
+export async function using<F extends SplitFiles, T>(files: F, work: (files: F) => Promise<T>): Promise<T> {
+  try {
+    return await work(files);
+  } finally {
+    await files.discard();
+  }
+}
+
+function noRows(): Record<Split, number> {
+  return { train: 0, validation: 0, test: 0 };
+}
+
+async function openAll<T extends Pick<AtomicFile, 'discard'>>(
+  openOne: (split: Split) => Promise<T>,
+): Promise<Record<Split, T>> {
+  return { train: await openOne('train'), validation: await openOne('validation'), test: await openOne('test') };
+}
+
+async function discardAll(files: Record<Split, Pick<AtomicFile, 'discard'>>): Promise<void> {
+  for (const split of SPLITS) await files[split].discard();
+}

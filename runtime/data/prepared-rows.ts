@@ -1,0 +1,127 @@
+import { extname } from 'node:path';
+import { SecureTrainingError } from '../errors.ts';
+import type { DatasetSchema, Split } from '../statements/manifest.ts';
+import { readArrowFile } from './arrow-file.ts';
+import { allocateFeatures, type FeatureArray, featureType, type Rows } from './arrow-shard.ts';
+import { cellNumber, openCsv } from './prepare/csv.ts';
+import { canonicalLabel } from './prepare/labels.ts';
+
+const BYTE_MAXIMUM = 255;
+
+/**
+ * Rows of a prepared file (csv or Arrow) in file order, `rowsPerShard` at a time and fewer in the last piece. Each piece is
+ * fresh memory; no more than two are held.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` when the file does not hold what its `dataset.json` says
+ */
+export async function* readPreparedRows(
+  path: string,
+  schema: DatasetSchema,
+  split: Split,
+  rowsPerShard: number,
+): AsyncGenerator<Rows> {
+  const source = extname(path) === '.arrow' ? arrowRows(path, schema, split) : csvRows(path, schema);
+  let shard = new ShardBuilder(schema, rowsPerShard);
+  for await (const { features, labels, featureCount } of source) {
+    for (let taken = 0; taken < labels.length; ) {
+      const count = Math.min(shard.room, labels.length - taken);
+      shard.add(
+        features.subarray(taken * featureCount, (taken + count) * featureCount),
+        labels.subarray(taken, taken + count),
+      );
+      taken += count;
+      if (shard.room > 0) continue;
+      yield shard.rows();
+      shard = new ShardBuilder(schema, rowsPerShard);
+    }
+  }
+  if (shard.length > 0) yield shard.rows();
+}
+
+class ShardBuilder {
+  length = 0;
+  readonly #featureCount: number;
+  readonly #features: FeatureArray;
+  readonly #labels: Int32Array;
+
+  constructor({ featureCount, dtype }: DatasetSchema, capacity: number) {
+    this.#featureCount = featureCount;
+    this.#features = allocateFeatures(capacity, featureCount, dtype);
+    this.#labels = new Int32Array(capacity);
+  }
+
+  get room(): number {
+    return this.#labels.length - this.length;
+  }
+
+  add(features: FeatureArray, labels: Int32Array): void {
+    this.#features.set(features, this.length * this.#featureCount);
+    this.#labels.set(labels, this.length);
+    this.length += labels.length;
+  }
+
+  rows(): Rows {
+    return {
+      features: this.#features.subarray(0, this.length * this.#featureCount),
+      featureCount: this.#featureCount,
+      labels: this.#labels.subarray(0, this.length),
+    };
+  }
+}
+
+async function* arrowRows(path: string, schema: DatasetSchema, split: Split): AsyncGenerator<Rows> {
+  for await (const rows of readArrowFile(path)) {
+    if (rows.split !== split) throw invalid(path, `found rows of split ${rows.split}, wanted ${split}`);
+    if (rows.featureCount !== schema.featureCount || featureType(rows.features) !== schema.dtype) {
+      throw invalid(
+        path,
+        `found ${rows.featureCount} features of ${featureType(rows.features)}, wanted ${schema.featureCount} of ${schema.dtype}`,
+      );
+    }
+    const bad = rows.labels.findIndex((label) => label < 0 || label >= schema.classes.length);
+    if (bad >= 0) throw invalid(path, `found a label outside its ${schema.classes.length} classes`);
+    yield rows;
+  }
+}
+
+async function* csvRows(path: string, schema: DatasetSchema): AsyncGenerator<Rows> {
+  const csv = await openCsv(path);
+  const wanted = [schema.label, ...schema.columns];
+  const missing = wanted.find((column) => !csv.columns.includes(column));
+  if (missing !== undefined) throw invalid(path, `column ${missing} of its dataset.json is missing`);
+  if (csv.columns.length !== wanted.length)
+    throw invalid(path, `found ${csv.columns.length} columns, wanted ${wanted.length}`);
+  const labelColumn = csv.columns.indexOf(schema.label);
+  const featureColumns = schema.columns.map((column) => csv.columns.indexOf(column));
+  const classIndex = new Map(schema.classes.map((name, i) => [name, i]));
+  const { featureCount, dtype } = schema;
+  for await (const { rows } of csv.chunks) {
+    const features = allocateFeatures(rows.length, featureCount, dtype);
+    const labels = new Int32Array(rows.length);
+    let at = 0;
+    rows.forEach(({ cells, line }, r) => {
+      const label = classIndex.get(canonicalLabel(cells[labelColumn] ?? ''));
+      if (label === undefined)
+        throw invalid(
+          `${path} line ${line}, column ${schema.label}`,
+          `found a label outside its ${schema.classes.length} classes`,
+        );
+      labels[r] = label;
+      for (const column of featureColumns) {
+        const value = cellNumber(cells[column] ?? '');
+        if (!fits(value, dtype))
+          throw invalid(`${path} line ${line}, column ${csv.columns[column]}`, `found no number of type ${dtype}`);
+        features[at++] = value;
+      }
+    });
+    yield { features, featureCount, labels };
+  }
+}
+
+function fits(value: number, dtype: DatasetSchema['dtype']): boolean {
+  if (dtype === 'float32') return Number.isFinite(Math.fround(value));
+  return value >= 0 && value <= BYTE_MAXIMUM && Number.isInteger(value);
+}
+
+function invalid(where: string, message: string): SecureTrainingError {
+  return new SecureTrainingError('CONFIG_INVALID', `${where}: ${message}`);
+}

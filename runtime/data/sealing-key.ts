@@ -1,0 +1,49 @@
+import { SecureTrainingError } from '../errors.ts';
+
+/** What a vault says about a key, as far as sealing to it is concerned. */
+export interface SealingKeyFacts {
+  readonly keyOps: readonly string[];
+  readonly exportable: boolean;
+  readonly enabled: boolean;
+  readonly releasePolicy?: { readonly immutable: boolean };
+}
+
+/** Operations that use only the public half: everything else would let somebody open data without attestation. */
+const PUBLIC_OPERATIONS: readonly string[] = ['wrapKey', 'encrypt'];
+
+/**
+ * Checks that the only way to a key's private half is a release to an attested machine, and that nobody can change that.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID`, one failure per reason
+ */
+export function checkSealingKey(keyName: string, key: SealingKeyFacts): void {
+  const dangerous = key.keyOps.filter((operation) => !PUBLIC_OPERATIONS.includes(operation));
+  const failures = [
+    key.enabled ? undefined : 'it is disabled',
+    key.exportable ? undefined : 'it is not exportable, so no machine could ever get it',
+    key.releasePolicy === undefined ? 'it has no release policy' : undefined,
+    key.releasePolicy?.immutable === false
+      ? "its release policy can still be changed: lock it first with 'ctrain lock-key'"
+      : undefined,
+    dangerous.length === 0
+      ? undefined
+      : `key_ops: found ${dangerous.join(', ')}, wanted only wrapKey: the vault would open data for whoever has a role`,
+  ].filter((failure) => failure !== undefined);
+  if (failures.length === 0) return;
+  throw new SecureTrainingError('CONFIG_INVALID', `key ${keyName} is not safe to seal to: ${failures.join('; ')}`, {
+    failures,
+  });
+}
+
+/**
+ * The key that a name means: itself, or the newest `NAME-xxxxxxxx`, whose suffix is the digest of its release policy.
+ * @param known names in a deployment, newest last
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` listing the names there are
+ */
+export function resolveKeyName(name: string, known: readonly string[]): string {
+  const found = known.findLast((candidate) => candidate === name || candidate.replace(/-[0-9a-f]{8}$/, '') === name);
+  if (found !== undefined) return found;
+  throw new SecureTrainingError(
+    'CONFIG_INVALID',
+    `no key is called ${name}; the deployment has ${known.join(', ') || 'none'}`,
+  );
+}

@@ -1,0 +1,152 @@
+import { X509Certificate } from 'node:crypto';
+import { asObject, asText, type CompactJws, jsonObject, parseCompactJws, verifyRs256 } from '../attestation/jws.ts';
+import { equalBytes, fromBase64 } from '../crypto/bytes.ts';
+import type { RsaPublicJwk } from '../crypto/jwk.ts';
+import { SecureTrainingError } from '../errors.ts';
+import { decodeReleasePolicy, policyDigest } from './release-policy.ts';
+
+/** The one algorithm asked for: AES-256 key by RSA-OAEP with SHA-256, then AES-KWP (the service's default means SHA-1). */
+const RELEASE_ALGORITHM = 'RSA_AES_KEY_WRAP_256';
+
+/** The key an agreement names, and where. */
+export interface ExpectedKey {
+  readonly vaultHost: string;
+  readonly keyName: string;
+  readonly keyVersion: string;
+  /** Public half. */
+  readonly key: RsaPublicJwk;
+  /** `policyDigest` of the release policy: compared by meaning. */
+  readonly policySha256: string;
+}
+
+export interface ReplyExpectations {
+  readonly expected: ExpectedKey;
+  /** `kid` of the key that the release was to be sealed to. */
+  readonly transferKid: string;
+  readonly nonce: string;
+  /** SHA-256 fingerprints of accepted roots. */
+  readonly vaultRoots: readonly string[];
+  readonly at: Date;
+}
+
+/** A vault's reply to a release, taken apart. Shapes: facts/key-vault.md 3.4, from recordings of real services. */
+export interface ReleaseReply {
+  readonly jws: CompactJws;
+  /** Leaf first. */
+  readonly chain: readonly X509Certificate[];
+  readonly request: Readonly<Record<string, unknown>>;
+  readonly key: Readonly<Record<string, unknown>>;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  readonly policy: Uint8Array;
+  /** Header of `key_hsm`. */
+  readonly sealing: Readonly<Record<string, unknown>>;
+  /** The wrapped key: 256 bytes RSA-OAEP, then AES-KWP. */
+  readonly ciphertext: Uint8Array;
+}
+
+type Check = (reply: ReleaseReply, wanted: ReplyExpectations) => boolean;
+
+const CHECKS: Readonly<Record<string, Check>> = {
+  'algorithm is RS256': ({ jws }) => jws.header.alg === 'RS256',
+  'signature is valid': ({ jws, chain }) => chain[0] !== undefined && verifyRs256(jws, chain[0].publicKey),
+  'certificates lead to a pinned root': ({ chain }, { vaultRoots }) => leadsToRoot(chain, vaultRoots),
+  'certificates are current': ({ chain }, { at }) => chain.every((c) => c.validFromDate <= at && at <= c.validToDate),
+  // Every vault of Azure signs with one wildcard certificate: this names the service, the key ids below the vault.
+  'certificate is of the vault': ({ chain }, { expected }) =>
+    chain[0]?.checkHost(expected.vaultHost, { subject: 'never', partialWildcards: false }) !== undefined,
+  'request names the key version': ({ request }, { expected }) => request.kid === keyUrl(expected),
+  'request has the algorithm asked for': ({ request }) => request.enc === RELEASE_ALGORITHM,
+  // Whether vaults echo the nonce is open; one that is there has to be ours.
+  'nonce is the one sent': ({ request }, { nonce }) => request.nonce === undefined || request.nonce === nonce,
+  'key is the one asked for': ({ key }, { expected }) => key.kid === keyUrl(expected),
+  'key is RSA': ({ key }) => key.kty === 'RSA' || key.kty === 'RSA-HSM',
+  'public half is the one agreed on': ({ key }, { expected }) =>
+    sameInteger(key.n, expected.key.n) && sameInteger(key.e, expected.key.e),
+  'key is exportable': ({ attributes }) => attributes.exportable === true,
+  'release policy is the one agreed on': ({ policy }, { expected }) => hasDigest(policy, expected.policySha256),
+  'sealed to the transfer key': ({ sealing }, { transferKid }) => sealing.kid === transferKid && sealing.alg === 'dir',
+  'sealed with the algorithm asked for': ({ sealing }) => sealing.enc === RELEASE_ALGORITHM,
+};
+
+/** @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED` */
+export function parseReleaseReply(text: string): ReleaseReply {
+  const jws = parseCompactJws(text, 'release reply');
+  const bundle = asObject(asObject(jws.payload.response, 'release reply: response').key, 'release reply: response.key');
+  const key = asObject(bundle.key, 'release reply: response.key.key');
+  const policy = asObject(bundle.release_policy, 'release reply: release_policy');
+  const wrapped = jsonObject(fromBase64(asText(key.key_hsm, 'release reply: key_hsm'), 'key_hsm'), 'key_hsm');
+  return {
+    jws,
+    chain: readChain(jws.header.x5c),
+    request: asObject(jws.payload.request, 'release reply: request'),
+    key,
+    attributes: asObject(bundle.attributes, 'release reply: attributes'),
+    policy: fromBase64(asText(policy.data, 'release reply: release_policy.data'), 'release_policy.data'),
+    sealing: asObject(wrapped.header, 'key_hsm: header'),
+    ciphertext: fromBase64(asText(wrapped.ciphertext, 'key_hsm: ciphertext'), 'key_hsm: ciphertext'),
+  };
+}
+
+/** Every check that fails, by name. Empty: this vault released this key to this request. */
+export function replyFailures(reply: ReleaseReply, wanted: ReplyExpectations): string[] {
+  return Object.keys(CHECKS).filter((name) => CHECKS[name]?.(reply, wanted) !== true);
+}
+
+/** `https://HOST/keys/NAME/VERSION`, how vaults name a key. */
+export function keyUrl(key: Pick<ExpectedKey, 'vaultHost' | 'keyName' | 'keyVersion'>): string {
+  return `https://${key.vaultHost}/keys/${key.keyName}/${key.keyVersion}`;
+}
+
+function readChain(x5c: unknown): X509Certificate[] {
+  // A vault sends three; a bound keeps a hostile reply from costing signatures without end.
+  if (!Array.isArray(x5c) || x5c.length === 0 || x5c.length > 8)
+    throw malformed('release reply: x5c: wanted 1 to 8 certificates');
+  return x5c.map((entry: unknown, i) => {
+    try {
+      const certificate = new X509Certificate(fromBase64(asText(entry, `x5c[${i}]`), `x5c[${i}]`));
+      // Node reads the key when it is first asked for, and only then finds that it is none.
+      return certificate.publicKey && certificate;
+    } catch (cause) {
+      throw malformed(`release reply: x5c[${i}] is not a certificate`, cause);
+    }
+  });
+}
+
+function leadsToRoot(chain: readonly X509Certificate[], roots: readonly string[]): boolean {
+  const root = chain.at(-1);
+  // A pinned root as the leaf itself would make any server certificate a certificate authority.
+  if (root === undefined || chain.length < 2) return false;
+  const linked = chain.slice(0, -1).every((certificate, i) => {
+    const issuer = chain[i + 1];
+    return issuer?.ca === true && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+  });
+  return linked && roots.includes(root.fingerprint256.replaceAll(':', '').toLowerCase());
+}
+
+/** Vaults write `e` as AAEAAQ or AQAB: integers are compared, not texts. */
+function sameInteger(found: unknown, wanted: string): boolean {
+  if (typeof found !== 'string' || !/^[A-Za-z0-9_+/=-]+$/.test(found)) return false;
+  return equalBytes(
+    withoutLeadingZeros(Buffer.from(found, 'base64url')),
+    withoutLeadingZeros(Buffer.from(wanted, 'base64url')),
+  );
+}
+
+function withoutLeadingZeros(bytes: Uint8Array): Uint8Array {
+  const first = bytes.findIndex((byte) => byte !== 0);
+  return first < 0 ? new Uint8Array(0) : bytes.subarray(first);
+}
+
+function hasDigest(policy: Uint8Array, wanted: string): boolean {
+  try {
+    return policyDigest(decodeReleasePolicy(policy)) === wanted;
+  } catch (error) {
+    // A policy outside the grammar is not the one agreed on; any other error is ours.
+    if (error instanceof SecureTrainingError) return false;
+    throw error;
+  }
+}
+
+function malformed(message: string, cause?: unknown): SecureTrainingError {
+  return new SecureTrainingError('EVIDENCE_MALFORMED', message, { cause });
+}

@@ -1,0 +1,265 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Duplex } from 'node:stream';
+import { type ErrorCode, EXIT_CODES, SecureTrainingError } from '../errors.ts';
+import type { TrainingConfig } from '../training-config.ts';
+import { type ConfinementReport, confinedCommand, readConfinement } from './confinement.ts';
+import { type FrameChannel, frameChannel } from './frame-channel.ts';
+import {
+  type EngineInfo,
+  type ErrorHeader,
+  type Frame,
+  type FrameType,
+  type InputSchema,
+  MAX_OUTSTANDING,
+  type Metric,
+  type Progress,
+  type ShardHeader,
+} from './frames.ts';
+
+export interface StartWorkerOptions {
+  /** The Node binary, normally `process.execPath`. */
+  readonly node: string;
+  /** Bundled worker, for example `<bundleDir>/worker.mjs`. */
+  readonly script: string;
+  /** The only folder that the worker may read; holds the wasm file. */
+  readonly bundleDir: string;
+  /** Whether to use namespaces and `no_new_privs` where the system has them. Node's permission model is always on. */
+  readonly confine: boolean;
+}
+
+/** A running worker that has named its backend and waits for START. */
+export interface WorkerHandle {
+  readonly pid: number;
+  readonly engine: EngineInfo;
+  readonly confinement: ConfinementReport;
+  /** What the worker wrote to stdout and stderr, the last 64 KiB. It may hold data: seal it to the owners or drop it. */
+  output(): string;
+  /** Kills the worker and waits for its end. */
+  stop(): Promise<void>;
+}
+
+export interface RunWorkerOptions {
+  readonly config: TrainingConfig;
+  readonly schema: InputSchema;
+  /** Rows of each shard by split (`train`, and where present `validation` and `test`). */
+  readonly shards: Readonly<Record<string, readonly number[]>>;
+  /**
+   * A checkpoint of the same run to go on from.
+   * @default - from the first step
+   */
+  readonly resume?: Uint8Array;
+  /** Opens and checks one shard: Arrow IPC bytes. At most two calls are open at a time. */
+  openShard(split: string, index: number): Promise<Uint8Array>;
+  /**
+   * Asks the worker for a last checkpoint, gives it 20 seconds, then kills it; the call rejects with the signal's reason.
+   * @default - runs to the end
+   */
+  readonly abortSignal?: AbortSignal;
+  onProgress?(progress: Progress): void;
+  /** Training goes on meanwhile; the next checkpoint waits until this one's promise is settled. */
+  onCheckpoint?(step: number, bytes: Uint8Array): Promise<void>;
+  onMetric?(metric: Metric): void;
+}
+
+export interface WorkerResult {
+  readonly model: { readonly modelJson: Uint8Array; readonly weights: Uint8Array };
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly steps: number;
+  readonly engine: EngineInfo;
+}
+
+/** The most of a worker's own output that is kept. */
+const OUTPUT_BYTES = 64 * 1024;
+const START_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 20_000;
+const MESSAGE_LENGTH = 500;
+
+/** What {@link runWorker} needs of a handle and nobody else. */
+interface RunningWorker extends WorkerHandle {
+  readonly channel: FrameChannel;
+  /** Says how the process ended. */
+  readonly ended: Promise<string>;
+}
+
+/**
+ * Starts a worker, reads back what confines it, and waits until its backend computes.
+ * @throws {@link SecureTrainingError} `UNAVAILABLE` where it does not start; else what the worker says
+ */
+export async function startWorker(options: StartWorkerOptions): Promise<WorkerHandle> {
+  const [command = '', ...parameters] = confinedCommand(options);
+  // Never inherited: neither the environment nor the output streams, where a library might print rows.
+  const child = spawn(command, parameters, {
+    cwd: options.bundleDir,
+    env: {},
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+  });
+  const output = boundedOutput(child);
+  const ended = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(`did not start: ${error.message}`));
+    child.once('exit', (code, signal) =>
+      resolve(signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`),
+    );
+  });
+  const stop = async () => {
+    child.kill('SIGKILL');
+    await ended;
+  };
+  const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
+  try {
+    const channel = frameChannel(child.stdio[3] as Duplex);
+    const { header: probe } = await expectFrame(channel, ended, 'CONFINEMENT');
+    const pid = child.pid ?? 0;
+    const confinement = readConfinement(pid, probe);
+    const { header: engine } = await expectFrame(channel, ended, 'READY');
+    const worker: RunningWorker = { pid, engine, confinement, output, stop, channel, ended };
+    return worker;
+  } catch (error) {
+    await stop();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Feeds a worker until it hands the model back.
+ * @throws {@link SecureTrainingError} `UNAVAILABLE` where the worker died (start another and resume), `EVIDENCE_MALFORMED` where it
+ *   breaks the protocol, else what the worker or one of the callbacks says
+ */
+export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions): Promise<WorkerResult> {
+  const worker = handle as RunningWorker;
+  const { channel } = worker;
+  const { resume, abortSignal, config, schema, shards } = options;
+  abortSignal?.throwIfAborted();
+  const server = new ShardServer(channel, options);
+  // A failure outside the loop below, of a shard or a checkpoint, ends the worker and with it the loop.
+  let failure: unknown;
+  const fail = (reason: unknown) => {
+    failure ??= reason;
+    return worker.stop();
+  };
+  let deadline: NodeJS.Timeout | undefined;
+  const abort = () => {
+    channel.send('STOP', {}).catch(fail);
+    deadline = setTimeout(() => worker.stop(), STOP_TIMEOUT_MS);
+  };
+  abortSignal?.addEventListener('abort', abort, { once: true });
+  let saving: Promise<void> = Promise.resolve();
+  try {
+    const { featureCount, dtype, classes, normalisation } = schema;
+    const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards };
+    await channel.send(resume === undefined ? 'START' : 'RESUME', header, resume);
+    for (;;) {
+      const frame = await nextFrame(channel, worker.ended);
+      switch (frame.type) {
+        case 'NEED':
+          server.answer(frame.header).catch(fail);
+          break;
+        case 'PROGRESS':
+          options.onProgress?.(frame.header);
+          break;
+        case 'METRIC':
+          options.onMetric?.(frame.header);
+          break;
+        case 'CHECKPOINT':
+          await saving;
+          saving = options.onCheckpoint?.(frame.header.step, frame.body) ?? Promise.resolve();
+          saving.catch(fail);
+          break;
+        case 'MODEL': {
+          await saving;
+          const { modelBytes, metrics, steps } = frame.header;
+          if (modelBytes > frame.body.length)
+            throw malformed(`model of ${frame.body.length} bytes, wanted ${modelBytes}`);
+          const model = { modelJson: frame.body.slice(0, modelBytes), weights: frame.body.slice(modelBytes) };
+          return { model, metrics, steps, engine: worker.engine };
+        }
+        default:
+          throw malformed(`found a ${frame.type} frame while training`);
+      }
+    }
+  } catch (error) {
+    await worker.stop();
+    await saving.catch(fail);
+    if (failure !== undefined) throw failure;
+    abortSignal?.throwIfAborted();
+    throw error;
+  } finally {
+    clearTimeout(deadline);
+    abortSignal?.removeEventListener('abort', abort);
+  }
+}
+
+/**
+ * Answers NEEDs and holds the worker to what it may ask: without a limit it could make the broker hold any amount of plaintext.
+ * A block that the worker has read may not yet count as sent here, so sending has an allowance of its own.
+ */
+class ShardServer {
+  readonly #channel: FrameChannel;
+  readonly #options: RunWorkerOptions;
+  #opening = 0;
+  #sending = 0;
+
+  constructor(channel: FrameChannel, options: RunWorkerOptions) {
+    this.#channel = channel;
+    this.#options = options;
+  }
+
+  async answer({ split, shard }: ShardHeader): Promise<void> {
+    const { shards, openShard } = this.#options;
+    if (!Object.hasOwn(shards, split) || shards[split]?.[shard] === undefined) {
+      throw malformed(`it asks for shard ${shard} of a split that has none`);
+    }
+    if (this.#opening >= MAX_OUTSTANDING || this.#sending >= 2 * MAX_OUTSTANDING) {
+      throw malformed(`it asks for more than ${MAX_OUTSTANDING} shards at a time`);
+    }
+    this.#opening++;
+    const bytes = await openShard.call(this.#options, split, shard).finally(() => this.#opening--);
+    this.#sending++;
+    await this.#channel.send('BLOCK', { split, shard }, bytes).finally(() => this.#sending--);
+  }
+}
+
+async function expectFrame<T extends FrameType>(
+  channel: FrameChannel,
+  ended: Promise<string>,
+  type: T,
+): Promise<Extract<Frame, { type: T }>> {
+  const frame = await nextFrame(channel, ended);
+  if (frame.type !== type) throw malformed(`found a ${frame.type} frame, wanted ${type}`);
+  return frame as Extract<Frame, { type: T }>;
+}
+
+/** The next frame that is neither the end nor an error. */
+async function nextFrame(channel: FrameChannel, ended: Promise<string>): Promise<Frame> {
+  let frame: Frame | undefined;
+  try {
+    frame = await channel.receive();
+  } catch (cause) {
+    if (cause instanceof SecureTrainingError && cause.message !== 'stream ends inside a frame') throw cause;
+    throw new SecureTrainingError('UNAVAILABLE', `worker ${await ended}`, { cause });
+  }
+  if (frame === undefined) throw new SecureTrainingError('UNAVAILABLE', `worker ${await ended}`);
+  if (frame.type === 'ERROR') throw workerError(frame.header);
+  return frame;
+}
+
+/** The worker's words are bounded and kept to one line: it is the less trusted of the two. */
+function workerError({ code, message }: ErrorHeader): Error {
+  const text = `worker: ${message.replaceAll(/[^\x20-\x7e]+/g, ' ').slice(0, MESSAGE_LENGTH)}`;
+  return Object.hasOwn(EXIT_CODES, code) ? new SecureTrainingError(code as ErrorCode, text) : new Error(text);
+}
+
+function boundedOutput(child: ChildProcess): () => string {
+  let kept = Buffer.alloc(0);
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (chunk: Buffer) => {
+      kept = Buffer.concat([kept, chunk]).subarray(-OUTPUT_BYTES);
+    });
+  }
+  return () => kept.toString('utf8');
+}
+
+function malformed(message: string): SecureTrainingError {
+  return new SecureTrainingError('EVIDENCE_MALFORMED', `worker: ${message}`);
+}

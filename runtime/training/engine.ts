@@ -1,0 +1,138 @@
+import * as tf from '@tensorflow/tfjs-core';
+import * as tfl from '@tensorflow/tfjs-layers';
+import { SecureTrainingError } from '../errors.ts';
+import type { TrainingConfig } from '../training-config.ts';
+import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
+import type { NamedTensor } from './safetensors.ts';
+
+/** Rows of a batch; the arrays may be longer and are the caller's to use again once a call has returned. */
+export interface Batch {
+  readonly features: Float32Array;
+  readonly labels: Int32Array;
+  readonly rows: number;
+}
+
+export interface Evaluation {
+  readonly lossSum: number;
+  readonly correct: number;
+}
+
+/** A model in training. The backend must have been started. */
+export interface Engine {
+  /** One gradient step. */
+  step(batch: Batch): void;
+  /** Mean loss of the last step, NaN before the first. Reading waits for nothing but costs a copy: not for every step. */
+  loss(): number;
+  evaluate(batch: Batch): Evaluation;
+  /** Weights and optimizer state, all of it: {@link restore} on a new engine continues to the same bits. */
+  snapshot(): NamedTensor[];
+  /** @throws {@link SecureTrainingError} `CONFIG_INVALID` where names or shapes differ from this model's */
+  restore(tensors: readonly NamedTensor[]): void;
+  exportModel(): Promise<ExportedModel>;
+  dispose(): void;
+}
+
+/** What tfjs 4.22's Adam keeps between steps (tfjs-core adam_optimizer.ts); private there. */
+interface AdamState {
+  readonly accBeta1: tf.Variable;
+  readonly accBeta2: tf.Variable;
+  accumulatedFirstMoment: { originalName: string; variable: tf.Variable }[];
+  accumulatedSecondMoment: { originalName: string; variable: tf.Variable }[];
+}
+
+export function createEngine(config: TrainingConfig): Engine {
+  const { input_size, output_size, learning_rate, optimizer: kind } = config.training;
+  const model = buildModel(config);
+  const weights = namedWeights(model);
+  const variables = weights.map(({ variable }) => variable);
+  const logitsModel = tfl.model({
+    inputs: model.inputs,
+    outputs: model.getLayer(LOGITS_LAYER).output as tfl.SymbolicTensor,
+  });
+  const optimizer = kind === 'adam' ? tf.train.adam(learning_rate) : tf.train.sgd(learning_rate);
+  const adam = kind === 'adam' ? (optimizer as unknown as AdamState) : undefined;
+  let lastLoss: tf.Scalar | undefined;
+
+  const inputs = ({ features, labels, rows }: Batch) => ({
+    x: tf.tensor2d(features.subarray(0, rows * input_size), [rows, input_size]),
+    y: tf.oneHot(tf.tensor1d(labels.subarray(0, rows), 'int32'), output_size),
+  });
+
+  /** Every tensor that a snapshot holds, by name; Adam's moments are made, as tfjs makes them, as zeros at first use. */
+  const state = (): { name: string; variable: tf.Variable }[] => {
+    if (adam === undefined) return weights;
+    for (const slot of ['accumulatedFirstMoment', 'accumulatedSecondMoment'] as const) {
+      if (adam[slot].length > 0) continue;
+      adam[slot] = weights.map(({ name, variable }) => ({
+        originalName: `${name}/${slot}`,
+        variable: tf.tidy(() => tf.variable(tf.zerosLike(variable), false)),
+      }));
+    }
+    return [
+      ...weights,
+      ...adam.accumulatedFirstMoment.map(({ variable }, i) => ({ name: `${weights[i]?.name}/adam/m`, variable })),
+      ...adam.accumulatedSecondMoment.map(({ variable }, i) => ({ name: `${weights[i]?.name}/adam/v`, variable })),
+      // Stored and not computed from the step: repeated float32 products differ from a power in the last bits.
+      { name: 'adam/accBeta1', variable: adam.accBeta1 },
+      { name: 'adam/accBeta2', variable: adam.accBeta2 },
+    ];
+  };
+
+  return {
+    step(batch) {
+      tf.tidy(() => {
+        const { x, y } = inputs(batch);
+        const { value, grads } = tf.variableGrads(
+          () => tf.losses.softmaxCrossEntropy(y, logitsModel.apply(x) as tf.Tensor) as tf.Scalar,
+          variables,
+        );
+        optimizer.applyGradients(variables.map(({ name }) => ({ name, tensor: grads[name] as tf.Tensor })));
+        lastLoss?.dispose();
+        lastLoss = tf.keep(value);
+      });
+    },
+    loss: () => lastLoss?.dataSync()[0] ?? Number.NaN,
+    evaluate(batch) {
+      return tf.tidy(() => {
+        const { x, y } = inputs(batch);
+        const logits = logitsModel.apply(x) as tf.Tensor;
+        const loss = tf.losses.softmaxCrossEntropy(y, logits, undefined, undefined, tf.Reduction.SUM);
+        const correct = tf.sum(tf.cast(tf.equal(tf.argMax(logits, 1), tf.argMax(y, 1)), 'int32'));
+        return { lossSum: loss.dataSync()[0] ?? Number.NaN, correct: correct.dataSync()[0] ?? 0 };
+      });
+    },
+    snapshot: () =>
+      state().map(({ name, variable }) => ({
+        name,
+        shape: variable.shape,
+        values: variable.dataSync() as Float32Array,
+      })),
+    restore(tensors) {
+      const wanted = state();
+      const found = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+      const failures = wanted
+        .filter(({ name, variable }) => !fits(found.get(name), variable.shape))
+        .map(({ name, variable }) => `${name} of shape [${variable.shape}]`);
+      if (failures.length > 0 || found.size !== wanted.length) {
+        const message = `checkpoint has ${found.size} tensors, wanted ${wanted.length}; it lacks: ${failures.join(', ')}`;
+        throw new SecureTrainingError('CONFIG_INVALID', message, { failures });
+      }
+      tf.tidy(() => {
+        for (const { name, variable } of wanted) {
+          variable.assign(tf.tensor(found.get(name)?.values as Float32Array, variable.shape, 'float32'));
+        }
+      });
+    },
+    exportModel: () => exportModel(model),
+    dispose() {
+      lastLoss?.dispose();
+      optimizer.dispose();
+      // logitsModel shares its layers with model, which owns them.
+      model.dispose();
+    },
+  };
+}
+
+function fits(tensor: NamedTensor | undefined, shape: readonly number[]): boolean {
+  return tensor?.values instanceof Float32Array && tensor.shape.join() === shape.join();
+}

@@ -1,0 +1,172 @@
+import { concat } from '../crypto/bytes.ts';
+import { SecureTrainingError } from '../errors.ts';
+import { startBackend } from './backend.ts';
+import { type BrokerLink, brokerLink } from './broker-link.ts';
+import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
+import { probeConfinement } from './confinement.ts';
+import { createEngine, type Engine } from './engine.ts';
+import { evaluateSplit } from './evaluation.ts';
+import { createFeed } from './feed.ts';
+import type { FrameChannel } from './frame-channel.ts';
+import type { Metric, StartHeader } from './frames.ts';
+import type { Position } from './order.ts';
+import { progressMeter } from './progress-meter.ts';
+
+/**
+ * The worker's whole life: says what it may do and what computes, trains what START or RESUME tells, hands back the model.
+ * Ends with an ERROR frame where it fails; text of errors that are not ours stays in stderr, which the broker keeps to itself.
+ * @returns whether a model was handed back
+ */
+export async function serveSession(channel: FrameChannel, wasmDir: string): Promise<boolean> {
+  try {
+    await channel.send('CONFINEMENT', probeConfinement());
+    await channel.send('READY', await startBackend(wasmDir));
+    const frame = await channel.receive();
+    if (frame === undefined) return false;
+    if (frame.type !== 'START' && frame.type !== 'RESUME') {
+      throw new SecureTrainingError('EVIDENCE_MALFORMED', `first frame is ${frame.type}, wanted START or RESUME`);
+    }
+    await train(channel, frame.header, frame.type === 'RESUME' ? frame.body : undefined);
+    return true;
+  } catch (error) {
+    await channel.send('ERROR', describe(error));
+    return false;
+  }
+}
+
+async function train(channel: FrameChannel, start: StartHeader, checkpoint: Uint8Array | undefined): Promise<void> {
+  checkStart(start);
+  const { training } = start.config;
+  const fingerprint = runFingerprint(start);
+  const engine = createEngine(start.config);
+  const link = brokerLink(channel, start);
+  const rows = rowsOf(start, 'train');
+  const steps = training.epochs * Math.ceil(rows / training.batch_size);
+  const history: Metric[] = [];
+  let position: Position = { epoch: 0, row: 0 };
+  let step = 0;
+  if (checkpoint !== undefined) {
+    const state = decodeCheckpoint(checkpoint, fingerprint);
+    engine.restore(state.tensors);
+    ({ position, step } = state);
+    history.push(...state.history);
+  }
+
+  let sent: Promise<void> = Promise.resolve();
+  const saveCheckpoint = async () => {
+    const bytes = encodeCheckpoint({ step, position, history, tensors: engine.snapshot() }, fingerprint);
+    // One on its way at a time; training goes on while it is sent.
+    await sent;
+    sent = channel.send('CHECKPOINT', { step }, bytes);
+    sent.catch(() => undefined);
+  };
+  const stopIfAsked = async () => {
+    if (!link.stopping) return;
+    if (step > 0) await saveCheckpoint();
+    await sent;
+    throw new SecureTrainingError('UNAVAILABLE', `stopped after step ${step}`);
+  };
+  const report = async (name: string, value: number) => {
+    if (!Number.isFinite(value)) throw diverged(step);
+    const metric = { name, value, step, epoch: position.epoch + 1 };
+    history.push(metric);
+    await channel.send('METRIC', metric);
+  };
+
+  const feed = createFeed({
+    seed: training.seed,
+    epochs: training.epochs,
+    shardRows: start.shards.train ?? [],
+    bufferRows: training.shuffle_rows,
+    batchRows: training.batch_size,
+    schema: start.schema,
+    from: position,
+    fetch: (shard) => link.fetch('train', shard),
+  });
+  const meter = progressMeter();
+  await stopIfAsked();
+  for (; position.epoch < training.epochs; position = { epoch: position.epoch + 1, row: 0 }) {
+    for (let batch = await feed.next(); batch !== undefined; batch = await feed.next()) {
+      engine.step(batch);
+      step++;
+      position = { epoch: position.epoch, row: position.row + batch.rows };
+      meter.add(batch.rows);
+      if (meter.due() || step === steps) {
+        const loss = engine.loss();
+        if (!Number.isFinite(loss)) throw diverged(step);
+        const { epochs } = training;
+        const samplesPerSecond = meter.read();
+        await channel.send('PROGRESS', { step, steps, epoch: position.epoch + 1, epochs, loss, samplesPerSecond });
+      }
+      // Before the checkpoint, so that one taken here does not lack it.
+      if (position.row === rows) await report('loss', engine.loss());
+      if (step % training.checkpoint_steps === 0 || step === steps) await saveCheckpoint();
+      await link.breathe();
+      await stopIfAsked();
+    }
+    if (rowsOf(start, 'validation') > 0) {
+      meter.pause();
+      const { loss, accuracy } = await evaluateSplit('validation', engine, link, start);
+      await report('validation_loss', loss);
+      await report('validation_accuracy', accuracy);
+      meter.resume();
+    }
+  }
+  await finish(channel, engine, link, start, { history, step, sent });
+}
+
+interface Ending {
+  readonly history: readonly Metric[];
+  readonly step: number;
+  readonly sent: Promise<void>;
+}
+
+/** Final metrics and the model. Evaluated again after a resume, so that they do not depend on where a run was cut. */
+async function finish(channel: FrameChannel, engine: Engine, link: BrokerLink, start: StartHeader, ending: Ending) {
+  const metrics: Record<string, number> = {};
+  for (const { name, value } of ending.history) metrics[name] = value;
+  if (rowsOf(start, 'test') > 0) {
+    const { loss, accuracy } = await evaluateSplit('test', engine, link, start);
+    metrics.test_loss = loss;
+    metrics.test_accuracy = accuracy;
+  }
+  const wrong = Object.values(metrics).some((value) => !Number.isFinite(value));
+  if (wrong) throw diverged(ending.step);
+  const { modelJson, weights } = await engine.exportModel();
+  await ending.sent;
+  const header = { modelBytes: modelJson.length, metrics, steps: ending.step };
+  await channel.send('MODEL', header, concat(modelJson, weights));
+  engine.dispose();
+}
+
+function checkStart({ config, schema, shards }: StartHeader): void {
+  const { input_size, output_size } = config.training;
+  const failures: string[] = [];
+  if (input_size !== schema.featureCount) {
+    failures.push(`input_size is ${input_size}, the dataset has ${schema.featureCount} features`);
+  }
+  if (output_size < schema.classes.length) {
+    failures.push(`output_size is ${output_size}, the dataset has ${schema.classes.length} classes`);
+  }
+  if ((shards.train ?? []).every((rows) => rows === 0)) failures.push('the train split has no rows');
+  if (failures.length > 0) throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });
+}
+
+function rowsOf({ shards }: StartHeader, split: string): number {
+  return (shards[split] ?? []).reduce((sum, rows) => sum + rows, 0);
+}
+
+function diverged(step: number): SecureTrainingError {
+  const message = `loss is not finite after step ${step}: try a lower learning_rate, or normalised features`;
+  return new SecureTrainingError('CONFIG_INVALID', message);
+}
+
+/** Of a foreign error only class and place leave the worker: its text may quote data (design section 8). */
+function describe(error: unknown): { code: string; message: string } {
+  if (error instanceof SecureTrainingError) return { code: error.code, message: error.message };
+  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+  const place =
+    error instanceof Error ? /([\w.-]+\.m?[jt]s:\d+:\d+)/.exec(error.stack?.split('\n    at ')[1] ?? '') : null;
+  const name = error instanceof Error ? error.constructor.name : typeof error;
+  return { code: 'INTERNAL', message: `${name} at ${place?.[1] ?? 'an unknown place'}` };
+}

@@ -1,0 +1,83 @@
+import { readFile } from 'node:fs/promises';
+import { Command } from 'commander';
+import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
+import { SecureTrainingError } from '../../runtime/errors.ts';
+import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
+import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
+import { openContext } from '../context.ts';
+import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
+import { chooseKeyName } from '../run/key-name.ts';
+import { explainAgreement } from '../run/approve.ts';
+import { proposeAgreement } from '../run/propose.ts';
+
+interface ProposeFlags {
+  readonly dataset: string[];
+  readonly config: string;
+  readonly out: string;
+  readonly name: string;
+  readonly keyName?: string;
+  readonly keyFile: string;
+  readonly maxRuns: string;
+  readonly days: string;
+  readonly deployment?: string;
+}
+
+const DAY_MS = 86_400_000;
+
+export function proposeCommand(): Command {
+  return new Command('propose')
+    .description('write an agreement: which datasets, which configuration, which trainer, who gets the model')
+    .requiredOption('-s, --dataset <prefix...>', "uploaded datasets, as 'ctrain upload' printed them")
+    .option('-c, --config <file>', 'training configuration', 'training.json')
+    .option('-o, --out <file>', 'where the agreement goes', 'agreement.dsse.json')
+    .option('-n, --name <name>', 'name of the agreement', 'training')
+    .option('--key-name <name>', 'release key of the data, with or without its digest')
+    .option('-k, --key-file <file>', 'your local key', DEFAULT_KEY_FILE)
+    .option('--max-runs <count>', 'how many runs it allows', '10')
+    .option('--days <count>', 'how long it holds', '30')
+    .option('-d, --deployment <file>', 'deployment file', undefined)
+    .addHelpText('after', '\nExample:\n  $ ctrain propose --dataset OWNER/digits/1 --config training.json\n\nNobody has signed it yet: every party runs ctrain approve.')
+    .action(async (flags: ProposeFlags) => {
+      const keys = await loadLocalKeys(flags.keyFile);
+      const configuration = await readTrainingConfig(flags.config);
+      const context = await openContext(flags.deployment, console.error);
+      try {
+        const { agreement, envelope } = await proposeAgreement(context, keys, {
+          name: flags.name,
+          prefixes: flags.dataset,
+          keyName: chooseKeyName(context.deployment, flags.keyName),
+          configuration,
+          maxRuns: positive('--max-runs', flags.maxRuns),
+          notAfter: new Date(Date.now() + positive('--days', flags.days) * DAY_MS),
+        });
+        await writeFileAtomic(flags.out, serialiseEnvelope(envelope));
+        for (const line of explainAgreement(agreement)) console.log(line);
+        console.log(`\nwritten to ${flags.out}; next: ctrain approve --agreement ${flags.out}`);
+      } finally {
+        await context.close();
+      }
+    });
+}
+
+/** @throws {@link SecureTrainingError} `CONFIG_INVALID` naming the file */
+export async function readTrainingConfig(path: string): Promise<TrainingConfig> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new SecureTrainingError('CONFIG_INVALID', `no configuration at ${path}: 'ctrain init' writes one`, { cause });
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new SecureTrainingError('CONFIG_INVALID', `${path}: not JSON: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+  return parseTrainingConfig(value, path);
+}
+
+function positive(flag: string, text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new SecureTrainingError('CONFIG_INVALID', `${flag}: found ${text}, wanted a whole number above 0`);
+}

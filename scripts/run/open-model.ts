@@ -1,0 +1,87 @@
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { sha256, toHex } from '../../runtime/crypto/bytes.ts';
+import { importJwk, thumbprint } from '../../runtime/crypto/jwk.ts';
+import type { BlobStore } from '../../runtime/data/blob-store.ts';
+import { SecureTrainingError } from '../../runtime/errors.ts';
+import { MODEL_FILES } from '../../runtime/export-run.ts';
+import { thumbprintKeyId } from '../../runtime/keys/slots.ts';
+import { checkRunId, readBlob } from '../../runtime/queue.ts';
+import { openFile, parseSealedFile } from '../../runtime/sealed-file.ts';
+import { parseReceipt, type ReceiptContent } from '../../runtime/statements/receipt.ts';
+import type { LocalKeys } from '../local-keys.ts';
+
+/** What `open-model` leaves, all that `ctrain verify FOLDER` needs offline. `model/` holds the model's files and nothing else. */
+export const RUN_FOLDER = {
+  receipt: 'receipt.dsse.json',
+  agreement: 'agreement.dsse.json',
+  annex: 'release-replies.json',
+  signature: 'model.sig',
+  signingKey: 'receipt-key.pem',
+  model: 'model',
+} as const;
+
+/**
+ * Downloads, checks and opens the model of a finished run. The folder appears whole or not at all.
+ * @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED` when the model is not the receipt's, or is not sealed to this key
+ */
+export async function openModel(runs: BlobStore, keys: LocalKeys, runId: string, outputDir: string): Promise<ReceiptContent> {
+  checkRunId(runId);
+  const receiptBytes = await readBlob(runs, `${runId}/receipt.dsse.json`);
+  const { content } = parseReceipt(receiptBytes);
+  const target = resolve(outputDir);
+  await mkdir(dirname(target), { recursive: true });
+  const partial = await mkdtemp(join(dirname(target), `.${basename(target)}-`));
+  try {
+    await mkdir(join(partial, RUN_FOLDER.model));
+    for (const name of MODEL_FILES) {
+      const plaintext = await openModelFile(runs, keys, content, name);
+      await writeFile(join(partial, RUN_FOLDER.model, name), plaintext, { mode: 0o600 });
+    }
+    await writeFile(join(partial, RUN_FOLDER.receipt), receiptBytes);
+    await writeFile(join(partial, RUN_FOLDER.agreement), await readBlob(runs, `${runId}/agreement.dsse.json`));
+    await writeFile(join(partial, RUN_FOLDER.signature), await readBlob(runs, `${runId}/model.sig`));
+    await writeFile(join(partial, RUN_FOLDER.signingKey), importJwk(content.receiptKey).export({ type: 'spki', format: 'pem' }));
+    await writeFile(join(partial, RUN_FOLDER.annex), JSON.stringify(await openAnnexes(runs, keys, content)));
+    await rm(target, { recursive: true, force: true });
+    await rename(partial, target);
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true });
+    throw error;
+  }
+  return content;
+}
+
+async function openModelFile(runs: BlobStore, keys: LocalKeys, content: ReceiptContent, name: string): Promise<Uint8Array> {
+  const subject = content.model.find((file) => file.name === name);
+  if (subject === undefined) throw rejected(`${name} is no subject of the receipt`);
+  const path = `${content.runId}/model/${name}`;
+  const file = parseSealedFile(await readBlob(runs, `${path}.json`), `${path}.sealed`);
+  const sealed = await readBlob(runs, `${path}.sealed`);
+  if (file.object.sealedSha256 !== subject.sealedSha256) throw rejected(`${path}.sealed is not the model of its receipt`);
+  const plaintext = openFile(file, sealed, keyIdOf(keys), keys.decryption);
+  if (toHex(sha256(plaintext)) !== subject.plainSha256) throw rejected(`${path}.sealed does not hold the model of its receipt`);
+  return plaintext;
+}
+
+/** The vaults' replies that this person may read, by owner id. */
+async function openAnnexes(runs: BlobStore, keys: LocalKeys, content: ReceiptContent): Promise<Record<string, string>> {
+  const replies: Record<string, string> = {};
+  for (const { ownerId } of content.releases) {
+    if (ownerId !== keys.ownerId) continue;
+    const path = `${content.runId}/annex/${ownerId}`;
+    const file = parseSealedFile(await readBlob(runs, `${path}.json`), `${path}.sealed`);
+    const annex = openFile(file, await readBlob(runs, `${path}.sealed`), keyIdOf(keys), keys.decryption);
+    const { releaseReply } = JSON.parse(new TextDecoder().decode(annex)) as { releaseReply: string };
+    replies[ownerId] = releaseReply;
+  }
+  return replies;
+}
+
+function keyIdOf(keys: LocalKeys): string {
+  return thumbprintKeyId(thumbprint(keys.recipientJwk));
+}
+
+function rejected(message: string): SecureTrainingError {
+  return new SecureTrainingError('CIPHERTEXT_REJECTED', message);
+}

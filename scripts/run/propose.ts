@@ -1,0 +1,83 @@
+import type { Context } from '../context.ts';
+import type { LocalKeys } from '../local-keys.ts';
+import { blobStore } from '../../runtime/azure/blob-store.ts';
+import { vaultClient } from '../../runtime/azure/vault.ts';
+import { SecureTrainingError } from '../../runtime/errors.ts';
+import { decodeReleasePolicy, policyDigest } from '../../runtime/keys/release-policy.ts';
+import { requireFit } from '../../runtime/open-datasets.ts';
+import { readBlob } from '../../runtime/queue.ts';
+import { type AgreedDataset, type Agreement, agreementStatement } from '../../runtime/statements/agreement.ts';
+import { type Envelope, signStatement } from '../../runtime/statements/dsse.ts';
+import { type Manifest, verifyManifest } from '../../runtime/statements/manifest.ts';
+import type { TrainingConfig } from '../../runtime/training-config.ts';
+
+/** Metrics an agreement lets out when it says nothing else. */
+export const DEFAULT_METRICS = ['loss', 'accuracy', 'validation_loss', 'validation_accuracy', 'test_loss', 'test_accuracy'];
+
+export interface ProposeOptions {
+  readonly name: string;
+  /** Uploaded datasets of the person whose keys these are, by folder in container `datasets`. */
+  readonly prefixes: readonly string[];
+  readonly keyName: string;
+  readonly configuration: TrainingConfig;
+  readonly maxRuns: number;
+  readonly notAfter: Date;
+}
+
+export interface Proposal {
+  readonly agreement: Agreement;
+  readonly envelope: Envelope;
+  readonly manifests: readonly Manifest[];
+}
+
+/**
+ * An agreement between one person in every role and themselves: data owner, model owner and recipient. Nobody has signed it yet.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` when configuration and data do not fit, or the vault key may not be relied on
+ */
+export async function proposeAgreement(context: Context, keys: LocalKeys, options: ProposeOptions): Promise<Proposal> {
+  const { deployment, network, credential } = context;
+  const store = blobStore(network, credential, deployment.storage.blobEndpoint, 'datasets');
+  const manifests: Manifest[] = [];
+  const datasets: AgreedDataset[] = [];
+  for (const prefix of options.prefixes) {
+    const { manifest, digest } = verifyManifest(await readBlob(store, `${prefix}/manifest.dsse.json`), keys.signingJwk);
+    requireFit(manifest.schema, options.configuration);
+    manifests.push(manifest);
+    datasets.push({ dataset: manifest.dataset, version: manifest.version, manifestDigest: digest, prefix });
+  }
+  const { vaultHost, attestationAuthority } = deployment.owner;
+  const vault = vaultClient(network, credential, vaultHost);
+  const key = await vault.getKey(options.keyName);
+  if (key?.releasePolicy === undefined) {
+    throw new SecureTrainingError('CONFIG_INVALID', `${vaultHost}: there is no key ${options.keyName} with a release policy`);
+  }
+  const agreement: Agreement = {
+    name: options.name,
+    purpose: 'train',
+    owners: [
+      {
+        ownerId: keys.ownerId,
+        name: keys.name,
+        signingKey: keys.signingJwk,
+        annexKey: keys.recipientJwk,
+        vaultHost,
+        keyName: options.keyName,
+        keyVersion: key.version,
+        key: key.jwk,
+        attestationAuthority,
+        releasePolicySha256: policyDigest(decodeReleasePolicy(key.releasePolicy.data)),
+        datasets,
+      },
+    ],
+    modelOwner: { ownerId: keys.ownerId, name: keys.name, signingKey: keys.signingJwk },
+    trainers: [deployment.trainer.bundleSha256],
+    configuration: options.configuration,
+    environment: deployment.environment,
+    recipients: { model: [{ name: keys.name, key: keys.recipientJwk }], checkpoints: [] },
+    metrics: DEFAULT_METRICS,
+    customCode: false,
+    maxRuns: options.maxRuns,
+    notAfter: options.notAfter.toISOString(),
+  };
+  return { agreement, envelope: signStatement(agreementStatement(agreement), []), manifests };
+}

@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest';
+import { LogIngestion } from '../../constructs/log-ingestion.ts';
+import { TABLES } from '../../runtime/catalogue.ts';
+import { ACCESS, auditOf, PLACE, synthesize } from './synthesized.ts';
+
+const result = synthesize((stack) => {
+  const logs = new LogIngestion(stack, 'Logs', { ...PLACE, audit: auditOf(stack), privateAccess: ACCESS });
+  logs.grantSend('44444444-4444-4444-8444-444444444444');
+});
+const rule = result.one('azurerm_monitor_data_collection_rule');
+const names = Object.keys(TABLES);
+
+test('has a table for each of the catalogue, with its columns', () => {
+  const tables = Object.values(result.all('azurerm_log_analytics_workspace_table_custom_log'));
+  const found = Object.fromEntries(tables.map(({ name, column }) => [name, column]));
+  const wanted = Object.entries(TABLES).map(([name, columns]) => [
+    `${name}_CL`,
+    columns.map(({ name, type }) => ({ name, type: type === 'datetime' ? 'dateTime' : type })),
+  ]);
+  expect(found).toEqual(Object.fromEntries(wanted));
+});
+
+test('has a stream for each table and sends each to its own', () => {
+  expect(rule.stream_declaration).toEqual(
+    Object.entries(TABLES).map(([name, columns]) => ({
+      stream_name: `Custom-${name}`,
+      column: columns.map(({ name, type }) => ({ name, type })),
+    })),
+  );
+  expect(rule.data_flow).toMatchObject(
+    names.map((name) => ({ streams: [`Custom-${name}`], output_stream: `Custom-${name}_CL` })),
+  );
+});
+
+test('the rule waits for the tables it names, and takes rows through the endpoint only', () => {
+  expect(rule.depends_on).toHaveLength(names.length);
+  expect(rule.data_collection_endpoint_id).toMatch(/^\$\{azurerm_monitor_data_collection_endpoint\./);
+  expect(rule).not.toHaveProperty('kind');
+  expect(result.one('azurerm_monitor_data_collection_endpoint').public_network_access_enabled).toBe(false);
+});
+
+test('the way in is private', () => {
+  expect(result.one('azurerm_monitor_private_link_scope').ingestion_access_mode).toBe('PrivateOnly');
+  expect(Object.keys(result.all('azurerm_monitor_private_link_scoped_service'))).toHaveLength(2);
+  expect(result.one('azurerm_private_endpoint')).toMatchObject({
+    private_service_connection: { subresource_names: ['azuremonitor'] },
+  });
+});
+
+test('a sender may send', () => {
+  expect(result.one('azurerm_role_assignment')).toMatchObject({ role_definition_name: 'Monitoring Metrics Publisher' });
+});

@@ -1,0 +1,84 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { submitRun, watchRun } from '../../scripts/run/submit.ts';
+import { opened, type Place, startPlace, train } from './place.ts';
+
+let place: Place;
+let undisturbed: string;
+let durationInMs: number;
+
+beforeAll(async () => {
+  place = await startPlace({ training: { epochs: 12, hidden_size: 256, checkpoint_steps: 25 } });
+  const started = performance.now();
+  undisturbed = await weights(await train(place));
+  durationInMs = performance.now() - started;
+});
+afterAll(() => place?.stop());
+
+async function weights(runId: string): Promise<string> {
+  const { model } = await opened(place, runId);
+  return model.map(({ name, plainSha256 }) => `${name} ${plainSha256}`).join('; ');
+}
+
+/** Children of a process, from /proc. */
+function childrenOf(pid: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        return new RegExp(`^PPid:\\s+${pid}$`, 'm').test(readFileSync(`/proc/${name}/status`, 'utf8'));
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+function descendantsOf(pid: number): number[] {
+  return childrenOf(pid).flatMap((child) => [child, ...descendantsOf(child)]);
+}
+
+function kill(who: string): boolean {
+  const broker = place.emulator.machine.processId;
+  if (broker === undefined) return false;
+  const workers = descendantsOf(broker);
+  const victims = { broker: [broker], worker: workers, both: [...workers, broker] }[who] ?? [];
+  for (const pid of victims) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // Gone in the meantime: as good as killed.
+    }
+  }
+  return victims.length > 0;
+}
+
+// Instants spread over the whole run, each in its own part of it, by a fixed sequence.
+const INSTANTS = Array.from({ length: 12 }, (_, i) => ({
+  who: ['broker', 'worker', 'both'][i % 3] as string,
+  part: (i + ((i * 7919) % 97) / 97) / 12,
+}));
+
+test.each(INSTANTS)('kill -9 $who at $part of the run: the same command finishes with the same weights', async ({ who, part }) => {
+  const { runId } = await submitRun(place.context, place.agreement, new Date());
+  await delay(part * durationInMs);
+  kill(who);
+  // The machine's unit may have mended it already; if not, this is what a person would do.
+  await watchRun(place.context, runId, () => undefined).catch(() => undefined);
+  for (let attempt = 0; attempt < 3; attempt++) {
+    await place.emulator.machine.reached('deallocated').catch(() => undefined);
+    const status = await submitAgain(runId);
+    if (status === 'finished') break;
+  }
+  expect(await weights(runId)).toBe(undisturbed);
+});
+
+async function submitAgain(runId: string): Promise<string> {
+  const { readStatus } = await import('../../runtime/queue.ts');
+  const before = await readStatus(place.runs, runId);
+  if (before?.state === 'finished') return 'finished';
+  const again = await submitRun(place.context, place.agreement, new Date());
+  expect(again.runId).toBe(runId);
+  return (await watchRun(place.context, runId, () => undefined)).state;
+}

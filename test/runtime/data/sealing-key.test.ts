@@ -1,0 +1,57 @@
+import { expect, test } from 'vitest';
+import { checkSealingKey, resolveKeyName, type SealingKeyFacts } from '../../../runtime/data/sealing-key.ts';
+import { rejection } from '../rejection.ts';
+
+const good: SealingKeyFacts = {
+  keyOps: ['wrapKey'],
+  exportable: true,
+  enabled: true,
+  releasePolicy: { immutable: true },
+};
+
+test('takes a locked, exportable key that may only wrap', () => {
+  expect(() => checkSealingKey('training-key', good)).not.toThrow();
+});
+
+test.each<[string, Partial<SealingKeyFacts>]>([
+  ['it is disabled', { enabled: false }],
+  ['it is not exportable', { exportable: false }],
+  ['its release policy can still be changed', { releasePolicy: { immutable: false } }],
+  ['key_ops: found unwrapKey, wanted only wrapKey', { keyOps: ['wrapKey', 'unwrapKey'] }],
+  ['key_ops: found decrypt, wanted only wrapKey', { keyOps: ['encrypt', 'decrypt'] }],
+])('refuses when %s', (message, change) => {
+  expect(() => checkSealingKey('training-key', { ...good, ...change })).toThrow(
+    rejection('CONFIG_INVALID', 'key training-key is not safe to seal to', message),
+  );
+});
+
+test('names everything that is wrong at once', () => {
+  const { releasePolicy: _, ...bare } = good;
+  const bad = { ...bare, enabled: false, exportable: false, keyOps: ['unwrapKey', 'sign'] };
+  expect(() => checkSealingKey('k', bad)).toThrow(
+    expect.objectContaining({
+      failures: [
+        'it is disabled',
+        'it is not exportable, so no machine could ever get it',
+        'it has no release policy',
+        'key_ops: found unwrapKey, sign, wanted only wrapKey: the vault would open data for whoever has a role',
+      ],
+    }),
+  );
+});
+
+const known = ['training-key-1a2b3c4d', 'other-key', 'training-key-deadbeef'];
+
+test.each([
+  ['training-key', 'training-key-deadbeef'],
+  ['training-key-1a2b3c4d', 'training-key-1a2b3c4d'],
+  ['other-key', 'other-key'],
+])('%s means %s', (name, found) => {
+  expect(resolveKeyName(name, known)).toBe(found);
+});
+
+test.each(['training', 'training-key-', 'TRAINING-KEY', 'other'])('%s means no key', (name) => {
+  expect(() => resolveKeyName(name, known)).toThrow(
+    rejection('CONFIG_INVALID', `no key is called ${name}; the deployment has training-key-1a2b3c4d`),
+  );
+});

@@ -1,0 +1,200 @@
+import { existsSync } from 'node:fs';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { encodeShard } from '../../../runtime/data/arrow-shard.ts';
+import { type RunWorkerOptions, runWorker, startWorker, type WorkerResult } from '../../../runtime/training/broker-side.ts';
+import type { Progress } from '../../../runtime/training/frames.ts';
+import { bundledWorker, testData } from './worker-setup.ts';
+
+let worker: Awaited<ReturnType<typeof bundledWorker>>;
+
+beforeAll(async () => {
+  worker = await bundledWorker();
+});
+afterAll(() => worker.remove());
+
+const error = (code: string, message: string) =>
+  expect.objectContaining({ code, message: expect.stringContaining(message) });
+
+/** One run in a worker of its own. */
+async function run(options: RunWorkerOptions): Promise<WorkerResult> {
+  const handle = await worker.start();
+  try {
+    return await runWorker(handle, options);
+  } finally {
+    await handle.stop();
+  }
+}
+
+/** A run with every checkpoint it left. */
+async function wholeRun(data = testData()): Promise<{ result: WorkerResult; checkpoints: Map<number, Uint8Array> }> {
+  const checkpoints = new Map<number, Uint8Array>();
+  const result = await run({ ...data, onCheckpoint: async (step, bytes) => void checkpoints.set(step, bytes) });
+  return { result, checkpoints };
+}
+
+test('same seed and data: the same bytes; another seed: others', async () => {
+  const [first, second, other] = [await wholeRun(), await wholeRun(), await wholeRun(testData({ seed: 1 }))];
+  expect(second).toEqual(first);
+  expect(other.result.model.weights).not.toEqual(first.result.model.weights);
+  expect(first.result.steps).toBe(18);
+  expect([...first.checkpoints.keys()]).toEqual([...Array(18).keys()].map((i) => i + 1));
+  expect(first.result.metrics.test_accuracy).toBeGreaterThan(0.9);
+  expect(Object.keys(first.result.metrics)).toEqual([
+    'loss',
+    'validation_loss',
+    'validation_accuracy',
+    'test_loss',
+    'test_accuracy',
+  ]);
+});
+
+test('going on from any checkpoint gives the same model, metrics and later checkpoints', async () => {
+  const whole = await wholeRun();
+  for (const [step, resume] of whole.checkpoints) {
+    const later = new Map<number, Uint8Array>();
+    const result = await run({ ...testData(), resume, onCheckpoint: async (at, bytes) => void later.set(at, bytes) });
+    expect(result).toEqual(whole.result);
+    expect(later).toEqual(new Map([...whole.checkpoints].filter(([at]) => at > step)));
+  }
+});
+
+test('kill -9 at any step: the run says UNAVAILABLE, and goes on from what was kept to the same model', async () => {
+  const whole = await wholeRun();
+  for (let victim = 1; victim <= 17; victim += 4) {
+    const handle = await worker.start();
+    let kept: Uint8Array | undefined;
+    const killed = runWorker(handle, {
+      ...testData(),
+      async onCheckpoint(step, bytes) {
+        if (step > victim) return;
+        kept = bytes;
+        if (step === victim) process.kill(handle.pid, 'SIGKILL');
+      },
+    });
+    await expect(killed).rejects.toThrow(error('UNAVAILABLE', 'worker was ended by SIGKILL'));
+    const result = await run({ ...testData(), ...(kept === undefined ? {} : { resume: kept }) });
+    expect(result).toEqual(whole.result);
+  }
+});
+
+test('abort: a last checkpoint, then the reason; going on from it gives the same model', async () => {
+  const whole = await wholeRun();
+  const controller = new AbortController();
+  let last: { step: number; bytes: Uint8Array } | undefined;
+  const aborted = run({
+    ...testData({ checkpoint_steps: 4 }),
+    abortSignal: controller.signal,
+    onCheckpoint: async (step, bytes) => {
+      last = { step, bytes };
+      controller.abort(new Error('machine is being evicted'));
+    },
+  });
+  await expect(aborted).rejects.toThrow('machine is being evicted');
+  const sparse = testData({ checkpoint_steps: 4 });
+  const result = await run({ ...sparse, ...(last === undefined ? {} : { resume: last.bytes }) });
+  expect(last?.step).toBeGreaterThanOrEqual(4);
+  expect(result.model).toEqual(whole.result.model);
+});
+
+test('at most two shards are asked for at a time, and each step of the order is the worker’s', async () => {
+  const data = testData();
+  let open = 0;
+  let most = 0;
+  await run({
+    ...data,
+    async openShard(split, index) {
+      most = Math.max(most, ++open);
+      // A turn of the event loop: what the worker would ask beyond its limit has time to arrive.
+      await new Promise((done) => setTimeout(done, 5));
+      open--;
+      return data.openShard(split, index);
+    },
+  });
+  expect(most).toBe(2);
+});
+
+test('one shard that two epochs ask for at once is sent twice', async () => {
+  const data = testData();
+  const shards = { train: [37] };
+  const asked: number[] = [];
+  const { steps } = await run({
+    ...data,
+    shards,
+    async openShard(split, index) {
+      asked.push(index);
+      await new Promise((done) => setTimeout(done, 20));
+      return data.openShard(split, index);
+    },
+  });
+  expect(asked).toEqual([0, 0, 0]);
+  expect(steps).toBe(6);
+});
+
+test('progress comes rarely, but always for the last step', async () => {
+  const seen: { at: number; progress: Progress }[] = [];
+  const onProgress = (progress: Progress) => void seen.push({ at: performance.now(), progress });
+  await run({ ...testData({ epochs: 300, checkpoint_steps: 10_000 }), onProgress });
+  expect(seen.at(-1)?.progress).toMatchObject({ step: 1800, steps: 1800, epoch: 300, epochs: 300 });
+  const seconds = ((seen.at(-1)?.at ?? 0) - (seen[0]?.at ?? 0)) / 1000;
+  expect(seen.length).toBeLessThanOrEqual(2 + 5.5 * seconds);
+  for (const { progress } of seen) expect(progress.samplesPerSecond).toBeGreaterThan(0);
+});
+
+test('only the train split is needed', async () => {
+  const data = testData({ optimizer: 'sgd' });
+  const { metrics } = await run({ ...data, shards: { train: data.shards.train ?? [] } });
+  expect(Object.keys(metrics)).toEqual(['loss']);
+});
+
+const shard = (rows: number, featureCount: number, split: string, label = 0) =>
+  encodeShard({ features: new Uint8Array(rows * featureCount), featureCount, labels: new Int32Array(rows).fill(label) }, { version: 1, split });
+
+test.each<[string, Partial<RunWorkerOptions>, string, string]>([
+  ['no Arrow', { openShard: async () => new Uint8Array(100) }, 'EVIDENCE_MALFORMED', 'worker: shard: '],
+  ['other row count', { openShard: async () => shard(4, 12, 'train') }, 'EVIDENCE_MALFORMED', ': 4 rows, wanted '],
+  ['other width', { shards: { train: [4] }, openShard: async () => shard(4, 3, 'train') }, 'EVIDENCE_MALFORMED', 'train shard 0: 3 features, wanted 12'],
+  ['other split', { shards: { train: [4] }, openShard: async () => shard(4, 12, 'test') }, 'EVIDENCE_MALFORMED', 'train shard 0: it belongs to another split'],
+  ['label outside', { shards: { train: [4] }, openShard: async () => shard(4, 12, 'train', 3) }, 'CONFIG_INVALID', 'train shard 0, row 0: its label is not one of 3 classes'],
+  ['input_size', { config: testData({ input_size: 5 }).config }, 'CONFIG_INVALID', 'input_size is 5, the dataset has 12 features'],
+  ['output_size', { config: testData({ output_size: 2 }).config }, 'CONFIG_INVALID', 'output_size is 2, the dataset has 3 classes'],
+  ['no rows', { shards: { train: [] } }, 'CONFIG_INVALID', 'the train split has no rows'],
+  ['diverging', { config: testData({ optimizer: 'sgd', learning_rate: 10 }).config, schema: { ...testData().schema, normalisation: { kind: 'scale', divisor: 1e-30 } } }, 'CONFIG_INVALID', 'loss is not finite after step'],
+  ['resume from rubbish', { resume: new Uint8Array(10) }, 'EVIDENCE_MALFORMED', 'worker: safetensors: '],
+  ['shard gone', { openShard: () => Promise.reject(new Error('blob is gone')) }, '', 'blob is gone'],
+  ['store down', { onCheckpoint: () => Promise.reject(new Error('store is down')) }, '', 'store is down'],
+])('ends with what was wrong: %s', async (_, change, code, message) => {
+  const expected = code === '' ? expect.objectContaining({ message }) : error(code, message);
+  await expect(run({ ...testData(), ...change })).rejects.toThrow(expected);
+});
+
+test('a checkpoint of another configuration is refused', async () => {
+  const { checkpoints } = await wholeRun();
+  const resume = checkpoints.get(3);
+  if (resume === undefined) throw new Error('no checkpoint');
+  await expect(run({ ...testData({ seed: 2 }), resume })).rejects.toThrow(
+    error('CONFIG_INVALID', 'checkpoint belongs to another configuration or other data'),
+  );
+});
+
+test('without its wasm file the worker does not fall back to another backend', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'ctrain-worker-'));
+  await cp(join(worker.dir, 'worker.mjs'), join(dir, 'worker.mjs'));
+  const started = startWorker({ node: process.execPath, script: join(dir, 'worker.mjs'), bundleDir: dir, confine: true });
+  await expect(started).rejects.toThrow(error('CONFIG_INVALID', 'worker: tfjs backend'));
+  await rm(dir, { recursive: true });
+});
+
+test('a script that is no worker is UNAVAILABLE, and leaves no process', async () => {
+  const started = startWorker({ node: process.execPath, script: join(worker.dir, 'none.mjs'), bundleDir: worker.dir, confine: false });
+  await expect(started).rejects.toThrow(error('UNAVAILABLE', 'worker ended with exit code 1'));
+});
+
+test.skipIf(!existsSync('/proc/self/status'))('stop leaves no process', async () => {
+  const handle = await worker.start();
+  expect(existsSync(`/proc/${handle.pid}`)).toBe(true);
+  await handle.stop();
+  expect(existsSync(`/proc/${handle.pid}`)).toBe(false);
+});
