@@ -20,6 +20,11 @@ export interface AttestationServiceOptions {
    */
   readonly policy?: string;
   /**
+   * What a dishonest service says instead, for tests of refusals.
+   * @default - what was verified
+   */
+  readonly alterClaims?: (claims: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>;
+  /**
    * PEM certificate of the authority below which attestation keys have theirs.
    * @default - any issuer
    */
@@ -76,7 +81,8 @@ function attestGuest(request: JsonRequest, options: AttestationServiceOptions & 
     const rule = refusingRule(options.policy, claims);
     if (rule !== undefined)
       throw new HttpFailure(400, 'PolicyEvaluationError', `The attestation policy refuses: ${rule}`);
-    return sealToken(signToken(claims, options.signer, options.authority), verified.ephemeralKey);
+    const said = options.alterClaims?.(claims) ?? claims;
+    return sealToken(signToken(said, options.signer, options.authority), verified.ephemeralKey);
   } catch (error) {
     // Everything wrong with what a guest sent is the guest's; anything else becomes a 500.
     if (error instanceof SecureTrainingError) throw new HttpFailure(400, 'InvalidParameter', error.message);

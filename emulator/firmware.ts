@@ -3,6 +3,7 @@ import type { Tcb } from '../runtime/catalogue.ts';
 import { fromBase64 } from '../runtime/crypto/bytes.ts';
 import { type RsaPublicJwk, rsaPublicJwk } from '../runtime/crypto/jwk.ts';
 import { AZURE_VTPM } from '../runtime/tpm/azure-handles.ts';
+import type { TpmTransport } from '../runtime/tpm/transport.ts';
 import type { AmdPki } from './amd-pki.ts';
 import { buildHclReport, type HardwareChanges } from './hardware.ts';
 import type { EmulatorState } from './state.ts';
@@ -39,7 +40,19 @@ export interface MachineChanges {
    * @default - as it is
    */
   readonly hclReport?: (genuine: Uint8Array) => Uint8Array;
+  /**
+   * Replaces what the attestation service says of this machine, for example by what it said of an earlier boot.
+   * @default - as it is
+   */
+  readonly claims?: (genuine: Claims) => Claims;
+  /**
+   * Stands between the trainer and its vTPM.
+   * @default - nothing
+   */
+  readonly command?: (genuine: Uint8Array) => Uint8Array;
 }
+
+export type Claims = Readonly<Record<string, unknown>>;
 
 /** What the platform puts into a virtual machine: the vTPM with its report, and the chip's certificates. */
 export class Firmware {
@@ -72,6 +85,17 @@ export class Firmware {
   async boot(): Promise<void> {
     this.#changes = this.#next;
     await this.tpm.reset(this.#changes.pcrs ?? EMULATED_BOOT_PCRS);
+  }
+
+  /** What the attestation service is to say. */
+  claims(genuine: Claims): Claims {
+    return this.#changes.claims?.(genuine) ?? genuine;
+  }
+
+  /** A client of the vTPM, as an opening of its device is. */
+  connect(): TpmTransport {
+    const client = this.tpm.connect();
+    return { ...client, transceive: (command) => client.transceive(this.#changes.command?.(command) ?? command) };
   }
 
   /** What the THIM endpoint answers. `tcbm` is the VCEK's TCB as one number, microcode first. */

@@ -68,7 +68,7 @@ export async function startServices(options: ServicesOptions, context: HostConte
 }
 
 function sharedServices(
-  { stateDir, state, vault, blobs, machines }: ServicesOptions,
+  { stateDir, state, vault, blobs, firmware, machines }: ServicesOptions,
   issuer: TokenIssuer,
   roles: RoleAssignments,
 ): HostedService[] {
@@ -86,6 +86,7 @@ function sharedServices(
         trust: trustOf(state),
         signer: tokenSigner,
         vtpmAuthority: state.vtpmAuthority.chain[0] ?? '',
+        alterClaims: (claims) => firmware.claims(claims),
       }),
     },
     {

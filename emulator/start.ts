@@ -1,13 +1,14 @@
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { blobStore } from '../runtime/azure/blob-store.ts';
 import { managedIdentity } from '../runtime/azure/identity.ts';
 import type { Network } from '../runtime/azure/network.ts';
-import { type Deployment, STRICT_ENVIRONMENT, TRAINER_BUNDLE } from '../runtime/catalogue.ts';
+import { type Deployment, TRAINER_BUNDLE } from '../runtime/catalogue.ts';
 import type { TrustAnchors } from '../runtime/trust.ts';
 import { buildTrainerBundle } from '../scripts/bundle.ts';
 import { startBlobServer } from './blobs.ts';
+import { deploymentOf, placesIn, writeDeployment } from './deployment.ts';
 import { FaultBoard } from './faults.ts';
 import { Firmware, type MachineChanges } from './firmware.ts';
 import { Machine } from './machine.ts';
@@ -50,7 +51,7 @@ export interface EmulatorOptions {
    */
   readonly rootKeyBits?: number;
   /**
-   * Retries of {@link Emulator.network}.
+   * Retries of {@link Emulator.network}, and, as far as they are numbers, of the trainer's.
    * @default - those of any network
    */
   readonly retry?: Network['retry'];
@@ -106,7 +107,7 @@ async function start(options: EmulatorOptions, stops: (() => Promise<void>)[]): 
 
   const firmware = new Firmware(state, options.machine ?? {});
   const vtpm = join(instance.socketDir, 'vtpm.sock');
-  const vtpmServer = await serveVtpm(firmware.tpm, vtpm);
+  const vtpmServer = await serveVtpm(firmware, vtpm);
   stops.push(() => vtpmServer.close());
   const blobs = await startBlobServer({
     directory: join(stateDir, 'blobs'),
@@ -135,7 +136,7 @@ async function start(options: EmulatorOptions, stops: (() => Promise<void>)[]): 
   stops.push(() => machine.stop());
   const deploymentFile = join(stateDir, 'deployment.json');
   const trust = trustOf(state);
-  await writeFiles(stateDir, { deploymentFile, deployment, trust, ca: tls.ca });
+  await writeDeployment(stateDir, { deploymentFile, deployment, trust, ca: tls.ca });
   const { serialFile } = placesIn(stateDir);
   const blobProcessId = blobs.processId;
   return {
@@ -167,48 +168,6 @@ async function publish(
   return publishBundle(network, credential, blobEndpoint, file);
 }
 
-interface Place {
-  readonly stateDir: string;
-  readonly keyName: string;
-  readonly bundleSha256: string;
-  readonly routes: Readonly<Record<string, number>>;
-}
-
-function placesIn(stateDir: string) {
-  return {
-    caFile: join(stateDir, 'tls-root.pem'),
-    rootsFile: join(stateDir, 'roots.json'),
-    serialFile: join(stateDir, 'serial.log'),
-  };
-}
-
-function deploymentOf({ names, tenantId, subscriptionId, trainer }: EmulatorState, place: Place): Deployment {
-  const { caFile, rootsFile } = placesIn(place.stateDir);
-  return {
-    version: 1,
-    kind: 'emulator',
-    tenantId,
-    subscriptionId,
-    resourceGroup: names.resourceGroup,
-    owner: {
-      vaultHost: names.vaultHost,
-      vaultId: names.vaultId,
-      keyNames: [place.keyName],
-      attestationAuthority: names.attestationAuthority,
-    },
-    storage: { account: names.storageAccount, blobEndpoint: `https://${names.storageHost}` },
-    trainer: {
-      vmIds: [names.machineId],
-      identityClientId: trainer.clientId,
-      identityPrincipalId: trainer.principalId,
-      bundleSha256: place.bundleSha256,
-    },
-    logs: { endpoint: `https://${names.logsHost}`, ruleId: names.ruleId },
-    environment: STRICT_ENVIRONMENT,
-    emulator: { caFile, routes: place.routes, rootsFile, processId: process.pid },
-  };
-}
-
 interface MachineParts {
   readonly state: EmulatorState;
   readonly stateDir: string;
@@ -223,7 +182,8 @@ function createMachine(
   { state, stateDir, deployment, services, firmware, vtpm }: MachineParts,
 ): Machine {
   const { storage, trainer, logs } = deployment;
-  const place = { trust: trustOf(state), ca: state.tls.ca, routes: services.machineRoutes };
+  const retry = options.retry === undefined ? {} : { retry: options.retry };
+  const place = { trust: trustOf(state), ca: state.tls.ca, routes: services.machineRoutes, ...retry };
   const network = emulatorNetwork(place);
   const bundles = blobStore(
     network,
@@ -249,20 +209,4 @@ function createMachine(
     entry: options.entry ?? fileURLToPath(new URL('./trainer-entry.ts', import.meta.url)),
     onSerial: options.onSerial ?? (() => undefined),
   });
-}
-
-interface Written {
-  readonly deploymentFile: string;
-  readonly deployment: Deployment;
-  readonly trust: TrustAnchors;
-  readonly ca: string;
-}
-
-/** The deployment file last: whoever finds it finds everything it names. */
-async function writeFiles(stateDir: string, { deploymentFile, deployment, trust, ca }: Written): Promise<void> {
-  const { caFile, rootsFile } = placesIn(stateDir);
-  await writeFile(caFile, ca);
-  await writeFile(rootsFile, `${JSON.stringify(trust, null, 2)}\n`);
-  await writeFile(`${deploymentFile}.partial`, `${JSON.stringify(deployment, null, 2)}\n`);
-  await rename(`${deploymentFile}.partial`, deploymentFile);
 }

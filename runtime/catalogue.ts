@@ -150,7 +150,7 @@ export interface Deployment {
     readonly caFile: string;
     /** Host name (as it appears in URLs) to TCP port on 127.0.0.1. */
     readonly routes: Readonly<Record<string, number>>;
-    /** PEM file that `ctrain verify --emulator-roots` takes. */
+    /** JSON file that `ctrain verify --emulator-roots` takes. */
     readonly rootsFile: string;
     readonly processId: number;
   };

@@ -1,11 +1,12 @@
 import type { KeyObject } from 'node:crypto';
-import { fromBase64 } from './crypto/bytes.ts';
+import { fromBase64, toBase64 } from './crypto/bytes.ts';
+import { ENCRYPTION_DATA, parseEncryptionData } from './crypto/encryption-data.ts';
 import { unwrapCek } from './crypto/key-wrap.ts';
 import type { BlobStore } from './data/blob-store.ts';
 import { openShard } from './data/open-shard.ts';
 import type { ReleasedKey } from './environment.ts';
 import { SecureTrainingError } from './errors.ts';
-import { chooseSlot, parseKeySlots } from './keys/slots.ts';
+import { chooseSlot, parseKeySlots, type Slot } from './keys/slots.ts';
 import { readBlob } from './queue.ts';
 import type { AgreedDataset } from './statements/agreement.ts';
 import { checkKeyBinding, type DatasetSchema, type ManifestObject, type Split, verifyManifest } from './statements/manifest.ts';
@@ -27,6 +28,7 @@ export interface OpenDatasets {
 interface OpenObject {
   readonly prefix: string;
   readonly object: ManifestObject;
+  readonly slots: readonly Slot[];
   readonly cek: KeyObject;
 }
 
@@ -53,7 +55,9 @@ export async function openDatasets(
       schema = requireSameSchema(schema, manifest.schema, agreed.dataset);
       const slots = parseKeySlots(await readBlob(datasets, `${agreed.prefix}/keys.json`));
       for (const object of manifest.objects) {
-        objects.push({ prefix: agreed.prefix, object, cek: openKey(released, object, slots.objects[object.name] ?? [], manifest.ownerId) });
+        const own = slots.objects[object.name] ?? [];
+        const cek = openKey(released, object, own, manifest.ownerId);
+        objects.push({ prefix: agreed.prefix, object, slots: own, cek });
       }
       manifests.push({ ownerId: manifest.ownerId, dataset: agreed.dataset, version: agreed.version, digest });
     }
@@ -75,7 +79,9 @@ export async function openDatasets(
     open: (split, index) => {
       const found = splits[split]?.[index];
       if (found === undefined) throw new RangeError(`there is no shard ${index} of split ${split}`);
-      return openShard(datasets, found.prefix, found.object, found.cek);
+      return openShard(datasets, found.prefix, found.object, found.cek, {
+        checkProperties: ({ metadata }) => checkEncryptionData(found, metadata[ENCRYPTION_DATA]),
+      });
     },
   };
 }
@@ -83,22 +89,29 @@ export async function openDatasets(
 function openKey(
   released: ReleasedKey,
   object: ManifestObject,
-  slots: Parameters<typeof chooseSlot>[1],
+  slots: readonly Slot[],
   ownerId: string,
 ): KeyObject {
   const { vaultHost, keyName, keyVersion } = released.owner;
   const slot = chooseSlot(object.name, slots, [{ vaultHost, keyName, keyVersion }]);
-  const cek = unwrap(fromBase64(slot.encryptedKey, `key slot of ${object.name}`), released.key, object.name);
+  const wrapped = fromBase64(slot.encryptedKey, `key slot of ${object.name}`);
+  const cek = unwrapCek(wrapped, released.key, { name: object.name });
   checkKeyBinding(cek, ownerId, object);
   return cek;
 }
 
-function unwrap(wrapped: Uint8Array, key: KeyObject, name: string): KeyObject {
-  try {
-    return unwrapCek(wrapped, key);
-  } catch (cause) {
-    throw new SecureTrainingError('CIPHERTEXT_REJECTED', `${name}: its key slot does not open`, { cause });
-  }
+/**
+ * What SDKs would open the object with must be what `keys.json` says of it: rotation writes the slot first, the metadata
+ * second, so they never disagree in good faith.
+ */
+function checkEncryptionData({ object, slots }: OpenObject, json: string | undefined): void {
+  const data = json === undefined ? undefined : parseEncryptionData(json, `${ENCRYPTION_DATA} of ${object.name}`);
+  const fits =
+    data !== undefined &&
+    data.protocol === object.protocol &&
+    data.regionLength === object.regionLength &&
+    slots.some(({ keyId, encryptedKey }) => keyId === data.keyId && encryptedKey === toBase64(data.encryptedKey));
+  if (!fits) throw new SecureTrainingError('CIPHERTEXT_REJECTED', `${object.name}: its ${ENCRYPTION_DATA} is not what keys.json says`);
 }
 
 function requireAgreed(agreed: AgreedDataset, manifest: { dataset: string; version: number }, digest: string): void {

@@ -67,7 +67,7 @@ export class RunReporter {
   /** Says why a run ended; never throws, for the reason is what counts. */
   async failed(error: unknown): Promise<void> {
     const known = error instanceof SecureTrainingError ? error : undefined;
-    const again = known === undefined || known.code === 'UNAVAILABLE';
+    const again = known === undefined || known.code === 'UNAVAILABLE'; // as isFinal in trainer.ts
     this.#say(`run=${this.#runId} state=${again ? 'interrupted' : 'refused'} code=${known?.code ?? 'INTERNAL'}`);
     for (const failure of known?.failures ?? []) this.#say(`failed=${failure}`);
     await this.#services.flushLogs();

@@ -4,8 +4,9 @@ import { importJwk, type RsaPublicJwk } from './crypto/jwk.ts';
 import { unwrapCek, wrapCek } from './crypto/key-wrap.ts';
 import { generateCek, openBytes, sealBytes } from './crypto/sealed-object.ts';
 import { SecureTrainingError } from './errors.ts';
-import type { Slot } from './keys/slots.ts';
-import type { CheckpointObject } from './statements/checkpoint-chain.ts';
+import { type Slot, slotsShape } from './keys/slots.ts';
+import { checkShape, members, parseJson } from './shape.ts';
+import { type CheckpointObject, sealedObjectShape } from './statements/checkpoint-chain.ts';
 
 /** Who can open a file: a vault key by its versioned URL, or a local key by its thumbprint. */
 export interface SealRecipient {
@@ -51,21 +52,23 @@ export function openFile({ object, slots }: SealedFile, sealed: Uint8Array, keyI
   const slot = slots.find((candidate) => candidate.keyId === keyId);
   if (slot === undefined) throw rejected(object.name, 'it is not sealed to this key');
   if (toHex(sha256(sealed)) !== object.sealedSha256) throw rejected(object.name, 'its bytes are not those that were sealed');
-  const cek = unwrapCek(fromBase64(slot.encryptedKey, `key slot of ${object.name}`), key);
+  const cek = unwrapCek(fromBase64(slot.encryptedKey, `key slot of ${object.name}`), key, { name: object.name });
   return openBytes(sealed, cek, { ...object, merkleRoot: fromHex(object.merkleRoot), shape: object });
 }
 
-function rejected(name: string, why: string): SecureTrainingError {
-  return new SecureTrainingError('CIPHERTEXT_REJECTED', `${name}: ${why}`);
-}
+const fileShape = members<SealedFile>({ object: sealedObjectShape, slots: slotsShape });
 
 /** @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED` unless these bytes are the record of the sealed file `name` */
 export function parseSealedFile(bytes: Uint8Array, name: string): SealedFile {
   try {
-    const { object, slots } = JSON.parse(new TextDecoder().decode(bytes)) as SealedFile;
-    if (object.name === name && object.nonceScheme === 'big-endian' && Array.isArray(slots)) return { object, slots };
-  } catch {
-    // Falls through to the one refusal.
+    const file = checkShape(fileShape, parseJson(bytes, name), name);
+    if (file.object.name === name) return file;
+  } catch (cause) {
+    throw rejected(name, 'its record does not describe it', cause);
   }
-  throw rejected(name, 'its record does not describe it');
+  throw rejected(name, 'its record describes another file');
+}
+
+function rejected(name: string, why: string, cause?: unknown): SecureTrainingError {
+  return new SecureTrainingError('CIPHERTEXT_REJECTED', `${name}: ${why}`, { cause });
 }

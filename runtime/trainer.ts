@@ -57,16 +57,22 @@ export async function runTrainer(options: TrainerOptions): Promise<void> {
   const run = await waitForRun(options, services);
   const lease = keepLease(run, options.say);
   const reporter = new RunReporter(run.request.runId, services, options.now, options.say);
-  try {
-    await performRun(options, services, run, reporter, hygiene);
-  } catch (error) {
+  const ended = await performRun(options, services, run, reporter, hygiene).catch(async (error: unknown) => {
     await reporter.failed(error);
-    throw error;
-  } finally {
-    lease.stop();
-    await run.release().catch(() => undefined);
+    return { error };
+  });
+  lease.stop();
+  await run.release().catch(() => undefined);
+  // What another start may mend is left to the machine's unit; after any other end the machine gives itself back.
+  if (ended === undefined || isFinal(ended.error)) {
+    await services.deallocate().catch(() => options.say('step=deallocate state=failed'));
   }
-  await services.deallocate();
+  if (ended !== undefined) throw ended.error;
+}
+
+/** Whether the same run would be refused again: known, and not a service that was away. */
+export function isFinal(error: unknown): boolean {
+  return error instanceof SecureTrainingError && error.code !== 'UNAVAILABLE';
 }
 
 async function waitForRun(options: TrainerOptions, services: AzureServices): Promise<TakenRun> {
@@ -268,7 +274,7 @@ async function train(
 
 /** The metrics the agreement lets out, rounded to four digits after the point. */
 function released(metrics: Readonly<Record<string, number>>, { metrics: allowed }: Agreement): Record<string, number> {
-  const entries = Object.entries(metrics).filter(([name]) => allowed.includes(name));
+  const entries = Object.entries(metrics).filter(([name, value]) => allowed.includes(name) && Number.isFinite(value));
   return Object.fromEntries(entries.map(([name, value]) => [name, Math.round(value * 10_000) / 10_000]));
 }
 

@@ -95,6 +95,8 @@ async function bundle(root: string, names: readonly EntryName[]): Promise<{ entr
     outExtension: { '.js': '.mjs' },
     bundle: true,
     splitting: true,
+    // A linked node_modules (npm workspaces, a shared one) must not change what a package is called.
+    preserveSymlinks: true,
     write: false,
     metafile: true,
     platform: 'node',

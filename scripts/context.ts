@@ -6,8 +6,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { TokenCredential } from '@azure/core-auth';
 import { emulatorNetwork } from '../emulator/network.ts';
-import { OPERATOR_CLIENT_ID } from '../emulator/provision.ts';
-import { managedIdentity, operatorCredential } from '../runtime/azure/identity.ts';
+import { OPERATOR_CLIENT_ID } from '../emulator/state.ts';
+import { managedIdentity } from '../runtime/azure/identity.ts';
+import { operatorCredential } from '../runtime/azure/operator-identity.ts';
 import { azureNetwork, type Network } from '../runtime/azure/network.ts';
 import type { Deployment } from '../runtime/catalogue.ts';
 import { SecureTrainingError } from '../runtime/errors.ts';
@@ -77,20 +78,23 @@ async function startEmulatorProcess(stateDir: string): Promise<() => Promise<voi
   if (!(await ready)) throw new SecureTrainingError('UNAVAILABLE', `the emulator did not start: ${complaint.trim()}`);
   child.unref();
   return async () => {
+    child.ref();
     child.stdin.end();
     await exited;
   };
 }
 
 async function readDeployment(path: string): Promise<Deployment> {
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new SecureTrainingError('CONFIG_INVALID', `there is no deployment file at ${path}`, { cause });
+  });
   try {
-    const value = JSON.parse(await readFile(path, 'utf8')) as Deployment;
-    if (value.version !== 1) throw new Error(`found version ${value.version}, wanted 1`);
-    return value;
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new SecureTrainingError('CONFIG_INVALID', `${path} is not a deployment file: ${reason}`, { cause });
+    const value = JSON.parse(text) as Partial<Deployment>;
+    if (value.version === 1 && (value.kind === 'azure' || value.kind === 'emulator')) return value as Deployment;
+  } catch {
+    // Falls through to the one refusal.
   }
+  throw new SecureTrainingError('CONFIG_INVALID', `${path} is not a deployment file: wanted version 1, kind azure or emulator`);
 }
 
 /** Whether the emulator of this deployment file still listens. */

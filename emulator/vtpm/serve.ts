@@ -14,7 +14,7 @@ export interface VtpmServer {
  * Puts the TPM behind a unix socket that carries plain TPM buffers, for any number of clients. Each connection is as an
  * opening of /dev/tpmrm0: what it loaded is flushed when it ends, even when its process was killed.
  */
-export async function serveVtpm(tpm: SoftwareTpm, socketPath: string): Promise<VtpmServer> {
+export async function serveVtpm(tpm: Pick<SoftwareTpm, 'connect'>, socketPath: string): Promise<VtpmServer> {
   // A socket left by a killed emulator would make the address "in use".
   await rm(socketPath, { force: true });
   const sockets = new Set<Socket>();

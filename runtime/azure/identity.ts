@@ -1,10 +1,4 @@
 import type { AccessToken, TokenCredential } from '@azure/core-auth';
-import {
-  AzureCliCredential,
-  ChainedTokenCredential,
-  EnvironmentCredential,
-  WorkloadIdentityCredential,
-} from '@azure/identity';
 import { SecureTrainingError } from '../errors.ts';
 import { METADATA_ENDPOINT, type Network } from './network.ts';
 import { parseJson, request } from './request.ts';
@@ -31,26 +25,6 @@ export function managedIdentity(network: Network, clientId: string): TokenCreden
       const token = await fetchToken(network, clientId, resource, abortSignal);
       cache.set(resource, token);
       return token;
-    },
-  };
-}
-
-/** Whoever runs the command line against Azure: the signed-in `az` user, a pipeline's federated identity, or a service principal. */
-export function operatorCredential(): TokenCredential {
-  const chain = new ChainedTokenCredential(
-    new EnvironmentCredential(),
-    new WorkloadIdentityCredential(),
-    new AzureCliCredential(),
-  );
-  return {
-    async getToken(scopes, options) {
-      try {
-        return await chain.getToken(scopes, options);
-      } catch (error) {
-        if (options?.abortSignal?.aborted === true) throw error;
-        // Not the cause: it quotes the output of other programs.
-        throw new SecureTrainingError('CONFIG_INVALID', 'no Azure identity: sign in with az login');
-      }
     },
   };
 }

@@ -3,12 +3,13 @@ import { KeyClient, type KeyVaultKey } from '@azure/keyvault-keys';
 import { toBase64Url } from '../crypto/bytes.ts';
 import type { RsaPublicJwk } from '../crypto/jwk.ts';
 import { type ErrorCode, SecureTrainingError } from '../errors.ts';
+import type { KeyReleaseRequest, KeyReleaser } from '../keys/release.ts';
 import { httpFailure, toServiceError } from './http-failure.ts';
 import { attemptSignal, type Network } from './network.ts';
 import { withRetry } from './retry.ts';
 
 /** What a vault says about one version of a key. */
-export interface VaultKey {
+interface VaultKey {
   /** `https://HOST/keys/NAME/VERSION` */
   readonly kid: string;
   readonly version: string;
@@ -21,16 +22,7 @@ export interface VaultKey {
   readonly releasePolicy?: { readonly data: Uint8Array; readonly immutable: boolean };
 }
 
-export interface ReleaseRequest {
-  readonly vaultHost: string;
-  readonly keyName: string;
-  readonly keyVersion: string;
-  /** Attestation token whose `x-ms-runtime.keys` hold the key to encrypt to. */
-  readonly token: string;
-  readonly nonce: string;
-}
-
-export interface VaultClient {
+export interface VaultClient extends KeyReleaser {
   /**
    * The newest version when none is named; `undefined` when there is no such key.
    * @throws {@link SecureTrainingError} `CONFIG_INVALID` when the caller lacks the role
@@ -40,7 +32,7 @@ export interface VaultClient {
    * The vault's signed reply (JWS), not yet verified: `openRelease` does that.
    * @throws {@link SecureTrainingError} `RELEASE_DENIED` with the vault's reason
    */
-  release(request: ReleaseRequest, abortSignal?: AbortSignal): Promise<string>;
+  release(request: KeyReleaseRequest, abortSignal?: AbortSignal): Promise<string>;
 }
 
 /** SHA-256 for the OAEP step; left out, a vault takes SHA-1. */

@@ -46,7 +46,7 @@ export interface Shard extends Rows {
 
 /** Most rows of a shard, and most bytes of its features: four regions, what a reader holds of one shard. */
 export const SHARD_ROWS = 8192;
-export const SHARD_BYTES = 16_777_216;
+const SHARD_BYTES = 16_777_216;
 
 /** Rows that fill a shard: {@link SHARD_ROWS}, or fewer where rows are wide. */
 export function shardRows(featureCount: number, dtype: FeatureType): number {

@@ -12,7 +12,7 @@ export const DATASET_FILE = 'dataset.json';
 const DATASET_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const DATASET_NAME_RULE = '1 to 63 lower-case letters, digits and inner hyphens';
 
-export interface PreparedSplit {
+interface PreparedSplit {
   /** File name in the folder of `dataset.json`. */
   readonly file: string;
   readonly rows: number;

@@ -3,12 +3,17 @@ import { fromHex } from '../crypto/bytes.ts';
 import { checkLeaf, checkLeaves, openRegion, sealedRange } from '../crypto/sealed-object.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { ManifestObject } from '../statements/manifest.ts';
-import type { BlobStore } from './blob-store.ts';
+import type { BlobProperties, BlobStore } from './blob-store.ts';
 
 /** Regions of one shard fetched at the same time: 16 MiB in flight. */
 const CONCURRENT_REGIONS = 4;
 
 export interface OpenShardOptions {
+  /**
+   * Throws where what lies beside the blob does not fit; called before any region is read.
+   * @default - nothing is looked at
+   */
+  readonly checkProperties?: (properties: BlobProperties) => void;
   readonly abortSignal?: AbortSignal;
 }
 
@@ -39,6 +44,7 @@ export async function openShard(
   if (properties.size !== object.ciphertextSize) {
     throw rejected(object, `found ${properties.size} sealed bytes, wanted ${object.ciphertextSize}`);
   }
+  options.checkProperties?.(properties);
   checkLeaves(leaves.bytes, { name: object.name, merkleRoot: fromHex(object.merkleRoot), shape: object });
   const plaintext = new Uint8Array(object.plaintextSize);
   let next = 0;

@@ -47,7 +47,8 @@ const OBJECT_LABEL = 'ctrain/checkpoint/v1';
 const TAG_LABEL = 'ctrain/resume/v1';
 const KEY_LENGTH = 32;
 
-const objectShape: Check<CheckpointObject> = where(
+/** A sealed object that is named by its place in the store and its digest. */
+export const sealedObjectShape: Check<CheckpointObject> = where(
   members<CheckpointObject>({ ...sealedMembers, name: blobPath, sealedSha256: hexSha256 }),
   consistentSizes,
 );
@@ -56,7 +57,7 @@ const recordShape = members<CheckpointRecord>({
   version: oneOf(1),
   runId: fileName,
   step: integer(0),
-  object: objectShape,
+  object: sealedObjectShape,
   slots: slotsShape,
   previousTag: hexSha256,
   resumeTag: hexSha256,

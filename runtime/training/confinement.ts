@@ -100,9 +100,18 @@ function launchers(): Launcher[] {
     const shell = ['/bin/sh', '-c', `${SHELL_PATH}\n${OWN_ROOT}`, 'sh', node, bundleDir];
     return [...apart, '--mount', ...shell, ...bare];
   };
-  const simple = [[...apart, ...bare], [...apart, ...barely], apart, bare, barely].filter((prefix) => prefix.length > 0);
+  const simple = [[...apart, ...bare], [...apart, ...barely], apart, bare, barely].filter(
+    (prefix) => prefix.length > 0,
+  );
   const rooted = unshare === undefined || setpriv === undefined ? [] : [ownRoot];
-  return [...rooted, ...simple.map((prefix): Launcher => () => prefix)];
+  return [
+    ...rooted,
+    ...simple.map(
+      (prefix): Launcher =>
+        () =>
+          prefix,
+    ),
+  ];
 }
 
 function works(prefix: readonly string[], node: string): boolean {

@@ -33,5 +33,5 @@ if [ ! -e "$root$bundle" ]; then
   mount -o remount,bind,ro "$root$bundle"
 fi
 mount -o remount,bind,ro /dev
-exec chroot $root "$@"
+exec env -i "$(command -v chroot)" $root "$@"
 `;

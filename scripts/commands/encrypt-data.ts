@@ -116,7 +116,7 @@ async function findKey(flags: EncryptFlags, log: (line: string) => void): Promis
  * A public key from a file: a JWK, whose `kid` names it when that is a versioned vault key.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID`
  */
-export async function readSealingKey(path: string): Promise<SealingKey> {
+async function readSealingKey(path: string): Promise<SealingKey> {
   let value: { kty?: unknown; kid?: unknown };
   try {
     value = JSON.parse(await readFile(path, 'utf8'));

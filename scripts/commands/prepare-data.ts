@@ -11,7 +11,7 @@ import { count, terminalReporter } from '../progress.ts';
 import { showing } from '../show-data-progress.ts';
 
 /** Where prepared rows go unless a folder is named. */
-export const DEFAULT_PREPARED_FOLDER = 'processed';
+const DEFAULT_PREPARED_FOLDER = 'processed';
 
 interface PrepareFlags {
   readonly inputPath: string;

@@ -9,7 +9,7 @@ import { type PrepareOptions, prepareData } from '../../runtime/data/prepare/pre
 import type { DataProgress } from '../../runtime/data/progress.ts';
 import { sealDataset } from '../../runtime/data/seal-dataset.ts';
 import { datasetPrefix } from '../../runtime/data/sealed-folder.ts';
-import { uploadDataset } from '../../runtime/data/upload-dataset.ts';
+import { nextFreeVersion, uploadDataset } from '../../runtime/data/upload-dataset.ts';
 import type { RunStatus } from '../../runtime/queue.ts';
 import type { Agreement } from '../../runtime/statements/agreement.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
@@ -58,12 +58,14 @@ export async function prepareRun(context: Context, keys: LocalKeys, options: Pip
   const done = await readFile(join(folder, 'uploaded.json'), 'utf8').catch(() => undefined);
   let manifest: Manifest;
   if (done === undefined) {
-    await reporter.step(
+    const prepared = await reporter.step(
       'prepare data',
       (show) => prepareData({ ...options.data, outputDir: processed, onProgress: fraction(show) }),
       ({ rows, description }) => `${count(rows)} rows, ${description.schema.featureCount} features, ${description.schema.classes.length} classes`,
     );
     const kek = await vaultKey(context, chooseKeyName(deployment));
+    const store = blobStore(network, credential, deployment.storage.blobEndpoint, 'datasets');
+    const lowestVersion = await nextFreeVersion(store, keys.ownerId, prepared.description.name);
     const sealed = await reporter.step(
       'seal data',
       (show) =>
@@ -73,6 +75,7 @@ export async function prepareRun(context: Context, keys: LocalKeys, options: Pip
           kek,
           escrow: keys.recipientJwk,
           ownerKey: keys.signing,
+          lowestVersion,
           onProgress: fraction(show),
         }),
       (result) => `${result.manifest.objects.length} objects, ${bytes(sealedBytes(result.manifest))}, key ${kek.keyId.split('/').at(-2)}`,
@@ -84,7 +87,7 @@ export async function prepareRun(context: Context, keys: LocalKeys, options: Pip
       (show) =>
         uploadDataset({
           folder: encrypted,
-          store: blobStore(network, credential, deployment.storage.blobEndpoint, 'datasets'),
+          store,
           ownerKey: keys.signingJwk,
           onProgress: fraction(show),
         }),

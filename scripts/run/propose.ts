@@ -12,7 +12,7 @@ import { type Manifest, verifyManifest } from '../../runtime/statements/manifest
 import type { TrainingConfig } from '../../runtime/training-config.ts';
 
 /** Metrics an agreement lets out when it says nothing else. */
-export const DEFAULT_METRICS = ['loss', 'accuracy', 'validation_loss', 'validation_accuracy', 'test_loss', 'test_accuracy'];
+export const DEFAULT_METRICS = ['loss', 'validation_loss', 'validation_accuracy', 'test_loss', 'test_accuracy'];
 
 export interface ProposeOptions {
   readonly name: string;

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createAmdPki } from '../../emulator/amd-pki.ts';
-import type { MachineChanges } from '../../emulator/firmware.ts';
+import type { Claims, MachineChanges } from '../../emulator/firmware.ts';
 import { EMULATED_BOOT_PCRS } from '../../emulator/vtpm/pcrs.ts';
-import { rsaPublicJwk } from '../../runtime/crypto/jwk.ts';
-import { leftBehind, newKeys, type Place, startPlace, train } from './place.ts';
+import { generateKeyPairSync } from 'node:crypto';
+import { type RsaPublicJwk, rsaPublicJwk } from '../../runtime/crypto/jwk.ts';
+import { leftBehind, type Place, startPlace, train } from './place.ts';
 
 let place: Place;
 let genuineReport: Uint8Array | undefined;
@@ -13,6 +14,23 @@ beforeAll(async () => {
 });
 afterAll(() => place?.stop());
 beforeEach(() => place.emulator.firmware.change({}));
+
+/** As an attestation key of a vTPM is: RSA with 2048 bits. */
+function anotherKey(): RsaPublicJwk {
+  return rsaPublicJwk(generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey);
+}
+
+/** TPM2_Quote: command code 0x158 at offset 6. */
+function isQuote(command: Uint8Array): boolean {
+  return new DataView(command.buffer, command.byteOffset).getUint32(6) === 0x158;
+}
+
+/** The selection is the end of the command: three octets of PCRs. */
+function overFewerPcrs(command: Uint8Array): Uint8Array {
+  const changed = command.slice();
+  changed.set([0xff, 0x00, 0x00], changed.length - 3);
+  return changed;
+}
 
 const noTcb = { bootloader: 0, tee: 0, snp: 0, microcode: 0, fmc: 0 };
 
@@ -27,7 +45,12 @@ const MACHINES: readonly [string, MachineChanges | (() => Promise<MachineChanges
   ['memory not checked for aliases', { hardware: { platformInfo: 0x04 } }, ['memory was checked for aliases']],
   ['two faults at once', { hardware: { debug: true, vmpl: 1 } }, ['debug is off', 'vmpl is 0']],
   ['a foreign root', async () => ({ amd: await createAmdPki('Genoa', { modulusLength: 2048 }) }), ['root is the pinned key']],
-  ['another attestation key than the one reported', async () => ({ akKey: rsaPublicJwk(newKeys('x').decryption) }), ['quote is signed by the attestation key']],
+  ['another attestation key than the one reported', () => Promise.resolve({ akKey: anotherKey() }), ['quote is signed by the attestation key']],
+  [
+    'a quote over fewer pcrs',
+    { command: (command) => (isQuote(command) ? overFewerPcrs(command) : command) },
+    ['quote does not match pcr'],
+  ],
   [
     'pcr 15 that holds something else',
     { pcrs: new Map([...EMULATED_BOOT_PCRS, [15, new Uint8Array(32).fill(7)]]) },
@@ -42,7 +65,6 @@ test.each(MACHINES)('a machine with %s is refused with every failed check, and t
     () => undefined,
     (error: unknown) => error as { code: string; message: string; failures: readonly string[] },
   );
-  await place.emulator.machine.reached('deallocated');
   expect(refused?.code).toBe('ATTESTATION_REJECTED');
   const told = [refused?.message, ...(refused?.failures ?? [])].join('\n');
   for (const check of wanted) expect(told).toContain(check);
@@ -52,16 +74,42 @@ test.each(MACHINES)('a machine with %s is refused with every failed check, and t
 
 test('the report of another machine, replayed, is refused', async () => {
   // Boots once to have a report of an earlier machine, whose attestation key is not this one's.
-  place.emulator.firmware.change({ akKey: rsaPublicJwk(newKeys('other').decryption), hclReport: (report) => (genuineReport = report) });
+  place.emulator.firmware.change({ akKey: anotherKey(), hclReport: (report) => (genuineReport = report) });
   await expect(train(place)).rejects.toMatchObject({ code: 'ATTESTATION_REJECTED' });
-  await place.emulator.machine.reached('deallocated');
   const replayed = genuineReport as Uint8Array;
   place.emulator.firmware.change({ hclReport: () => replayed });
   await expect(train(place)).rejects.toMatchObject({ code: 'ATTESTATION_REJECTED', message: expect.stringContaining('quote') });
 });
 
+test('a token with another nonce is refused, and the vault is never asked', async () => {
+  place.emulator.firmware.change({
+    claims: (claims) => ({
+      ...claims,
+      'x-ms-runtime': { ...(claims['x-ms-runtime'] as object), 'client-payload': { nonce: 'bm90IHRoZSBub25jZQ==' } },
+    }),
+  });
+  const seen = place.emulator.requests.length;
+  await expect(train(place)).rejects.toMatchObject({ code: 'ATTESTATION_REJECTED', message: expect.stringContaining('nonce') });
+  expect(place.emulator.requests.slice(seen).filter(({ service }) => service === 'vault')).toEqual([]);
+});
+
+test('the token of an earlier boot, replayed, is refused with every failed check', async () => {
+  let earlier: Claims | undefined;
+  place.emulator.firmware.change({
+    claims: (claims) => {
+      earlier ??= claims;
+      return earlier;
+    },
+  });
+  await train(place);
+  const seen = place.emulator.requests.length;
+  const refused = await train(place).catch((error: unknown) => error as { code: string; failures: readonly string[] });
+  expect(refused).toMatchObject({ code: 'ATTESTATION_REJECTED' });
+  expect((refused as { failures: readonly string[] }).failures.length).toBeGreaterThanOrEqual(2);
+  expect(place.emulator.requests.slice(seen).filter(({ service }) => service === 'vault')).toEqual([]);
+});
+
 test('the unchanged machine is accepted afterwards', async () => {
-  await place.emulator.machine.reached('deallocated');
   const runId = await train(place);
   expect(await leftBehind(place, runId)).toContain(`${runId}/receipt.dsse.json`);
 });

@@ -39,9 +39,11 @@ export interface Place {
 export interface PlaceOptions extends Partial<Omit<EmulatorOptions, 'stateDir' | 'onSerial'>> {
   readonly training?: Partial<TrainingConfig['training']>;
   readonly rows?: number;
+  /** Instead of generated rows. */
+  readonly csv?: string;
 }
 
-export async function startPlace({ training, rows = 1500, ...options }: PlaceOptions = {}): Promise<Place> {
+export async function startPlace({ training, rows = 1500, csv = flowers(rows), ...options }: PlaceOptions = {}): Promise<Place> {
   const dir = await mkdtemp(join(tmpdir(), 'ctrain-e2e-'));
   const serial: string[] = [];
   const emulator = await startEmulator({
@@ -57,7 +59,7 @@ export async function startPlace({ training, rows = 1500, ...options }: PlaceOpt
   const context: Context = { deployment, network, credential, close: async () => undefined };
   const keys = newKeys('owner');
   const inputPath = join(dir, 'flowers.csv');
-  await writeFile(inputPath, flowers(rows));
+  await writeFile(inputPath, csv);
   const { agreement, manifest } = await prepareRun(
     context,
     keys,
@@ -98,9 +100,17 @@ export function newKeys(name: string): LocalKeys {
 /** Runs an agreement to its end; rejects as `ctrain train` does. */
 export async function train(place: Place, agreement: Uint8Array = place.agreement): Promise<string> {
   const { runId } = await submitRun(place.context, agreement, new Date());
-  await watchRun(place.context, runId, () => undefined);
-  await place.emulator.machine.reached('deallocated');
+  try {
+    await watchRun(place.context, runId, () => undefined);
+  } finally {
+    await off(place);
+  }
   return runId;
+}
+
+/** Resolves when the machine has been given back, or its unit has given up. */
+export async function off({ emulator: { machine } }: Place): Promise<void> {
+  await Promise.race([machine.reached('deallocated'), machine.reached('stopped')]);
 }
 
 /** Opens a run's model: what it holds, by digest. */

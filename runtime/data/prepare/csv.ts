@@ -18,13 +18,13 @@ export interface CsvFile {
   readonly chunks: AsyncIterable<CsvChunk>;
 }
 
-export interface CsvChunk {
+interface CsvChunk {
   readonly rows: readonly CsvRow[];
   /** Bytes of the file read so far. */
   readonly bytesRead: number;
 }
 
-export interface CsvRow {
+interface CsvRow {
   /** Line on which the row starts, counted from 1. */
   readonly line: number;
   readonly cells: readonly string[];

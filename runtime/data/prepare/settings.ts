@@ -10,7 +10,7 @@ import { NORMALISATIONS, type NormalisationKind } from './normalise.ts';
 import { checkShares, DEFAULT_SHARES, type Shares } from './split.ts';
 import { OUTPUT_FORMATS, type OutputFormat, splitFile } from './split-files.ts';
 
-export const DATA_TYPES = ['csv', 'idx'] as const;
+const DATA_TYPES = ['csv', 'idx'] as const;
 export type DataType = (typeof DATA_TYPES)[number];
 
 /** Seed of the split unless another is given. */

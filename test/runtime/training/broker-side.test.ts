@@ -4,7 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { encodeShard } from '../../../runtime/data/arrow-shard.ts';
-import { type RunWorkerOptions, runWorker, startWorker, type WorkerResult } from '../../../runtime/training/broker-side.ts';
+import {
+  type RunWorkerOptions,
+  runWorker,
+  startWorker,
+  type WorkerResult,
+} from '../../../runtime/training/broker-side.ts';
 import type { Progress } from '../../../runtime/training/frames.ts';
 import { bundledWorker, testData } from './worker-setup.ts';
 
@@ -150,18 +155,54 @@ test('only the train split is needed', async () => {
 });
 
 const shard = (rows: number, featureCount: number, split: string, label = 0) =>
-  encodeShard({ features: new Uint8Array(rows * featureCount), featureCount, labels: new Int32Array(rows).fill(label) }, { version: 1, split });
+  encodeShard(
+    { features: new Uint8Array(rows * featureCount), featureCount, labels: new Int32Array(rows).fill(label) },
+    { version: 1, split },
+  );
 
 test.each<[string, Partial<RunWorkerOptions>, string, string]>([
   ['no Arrow', { openShard: async () => new Uint8Array(100) }, 'EVIDENCE_MALFORMED', 'worker: shard: '],
   ['other row count', { openShard: async () => shard(4, 12, 'train') }, 'EVIDENCE_MALFORMED', ': 4 rows, wanted '],
-  ['other width', { shards: { train: [4] }, openShard: async () => shard(4, 3, 'train') }, 'EVIDENCE_MALFORMED', 'train shard 0: 3 features, wanted 12'],
-  ['other split', { shards: { train: [4] }, openShard: async () => shard(4, 12, 'test') }, 'EVIDENCE_MALFORMED', 'train shard 0: it belongs to another split'],
-  ['label outside', { shards: { train: [4] }, openShard: async () => shard(4, 12, 'train', 3) }, 'CONFIG_INVALID', 'train shard 0, row 0: its label is not one of 3 classes'],
-  ['input_size', { config: testData({ input_size: 5 }).config }, 'CONFIG_INVALID', 'input_size is 5, the dataset has 12 features'],
-  ['output_size', { config: testData({ output_size: 2 }).config }, 'CONFIG_INVALID', 'output_size is 2, the dataset has 3 classes'],
+  [
+    'other width',
+    { shards: { train: [4] }, openShard: async () => shard(4, 3, 'train') },
+    'EVIDENCE_MALFORMED',
+    'train shard 0: 3 features, wanted 12',
+  ],
+  [
+    'other split',
+    { shards: { train: [4] }, openShard: async () => shard(4, 12, 'test') },
+    'EVIDENCE_MALFORMED',
+    'train shard 0: it belongs to another split',
+  ],
+  [
+    'label outside',
+    { shards: { train: [4] }, openShard: async () => shard(4, 12, 'train', 3) },
+    'CONFIG_INVALID',
+    'train shard 0, row 0: its label is not one of 3 classes',
+  ],
+  [
+    'input_size',
+    { config: testData({ input_size: 5 }).config },
+    'CONFIG_INVALID',
+    'input_size is 5, the dataset has 12 features',
+  ],
+  [
+    'output_size',
+    { config: testData({ output_size: 2 }).config },
+    'CONFIG_INVALID',
+    'output_size is 2, the dataset has 3 classes',
+  ],
   ['no rows', { shards: { train: [] } }, 'CONFIG_INVALID', 'the train split has no rows'],
-  ['diverging', { config: testData({ optimizer: 'sgd', learning_rate: 10 }).config, schema: { ...testData().schema, normalisation: { kind: 'scale', divisor: 1e-30 } } }, 'CONFIG_INVALID', 'loss is not finite after step'],
+  [
+    'diverging',
+    {
+      config: testData({ optimizer: 'sgd', learning_rate: 10 }).config,
+      schema: { ...testData().schema, normalisation: { kind: 'scale', divisor: 1e-30 } },
+    },
+    'CONFIG_INVALID',
+    'loss is not finite after step',
+  ],
   ['resume from rubbish', { resume: new Uint8Array(10) }, 'EVIDENCE_MALFORMED', 'worker: safetensors: '],
   ['shard gone', { openShard: () => Promise.reject(new Error('blob is gone')) }, '', 'blob is gone'],
   ['store down', { onCheckpoint: () => Promise.reject(new Error('store is down')) }, '', 'store is down'],
@@ -182,13 +223,23 @@ test('a checkpoint of another configuration is refused', async () => {
 test('without its wasm file the worker does not fall back to another backend', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'ctrain-worker-'));
   await cp(join(worker.dir, 'worker.mjs'), join(dir, 'worker.mjs'));
-  const started = startWorker({ node: process.execPath, script: join(dir, 'worker.mjs'), bundleDir: dir, confine: true });
+  const started = startWorker({
+    node: process.execPath,
+    script: join(dir, 'worker.mjs'),
+    bundleDir: dir,
+    confine: true,
+  });
   await expect(started).rejects.toThrow(error('CONFIG_INVALID', 'worker: tfjs backend'));
   await rm(dir, { recursive: true });
 });
 
 test('a script that is no worker is UNAVAILABLE, and leaves no process', async () => {
-  const started = startWorker({ node: process.execPath, script: join(worker.dir, 'none.mjs'), bundleDir: worker.dir, confine: false });
+  const started = startWorker({
+    node: process.execPath,
+    script: join(worker.dir, 'none.mjs'),
+    bundleDir: worker.dir,
+    confine: false,
+  });
   await expect(started).rejects.toThrow(error('UNAVAILABLE', 'worker ended with exit code 1'));
 });
 

@@ -25,7 +25,12 @@ function batchOf(step: number) {
 }
 
 const bits = (engine: ReturnType<typeof createEngine>) =>
-  engine.snapshot().map(({ name, values }) => [name, Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('hex')]);
+  engine
+    .snapshot()
+    .map(({ name, values }) => [
+      name,
+      Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('hex'),
+    ]);
 
 test.each(['adam', 'sgd'] as const)('%s: a snapshot at any step goes on to the same bits', (optimizer) => {
   const whole = createEngine(configOf(optimizer));
@@ -90,7 +95,10 @@ test('a snapshot of another model is refused with what is missing', () => {
   const sgd = createEngine(configOf('sgd'));
   const adam = createEngine(configOf('adam'));
   expect(() => adam.restore(sgd.snapshot())).toThrow(
-    expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining('hidden/kernel/adam/m of shape [6,8]') }),
+    expect.objectContaining({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('hidden/kernel/adam/m of shape [6,8]'),
+    }),
   );
 });
 
@@ -125,15 +133,24 @@ test.each([
   [true, false],
   [true, true],
 ])('gradient of matMul, transposed: %s, %s', (transposeA, transposeB) => {
-  const a = tf.tensor2d(Array.from({ length: 6 }, (_, i) => Math.cos(i)), transposeA ? [3, 2] : [2, 3]);
-  const b = tf.tensor2d(Array.from({ length: 12 }, (_, i) => Math.sin(i + 1)), transposeB ? [4, 3] : [3, 4]);
+  const a = tf.tensor2d(
+    Array.from({ length: 6 }, (_, i) => Math.cos(i)),
+    transposeA ? [3, 2] : [2, 3],
+  );
+  const b = tf.tensor2d(
+    Array.from({ length: 12 }, (_, i) => Math.sin(i + 1)),
+    transposeB ? [4, 3] : [3, 4],
+  );
   const f = (x: tf.Tensor, y: tf.Tensor) => tf.sum(tf.square(tf.matMul(x, y, transposeA, transposeB))) as tf.Scalar;
   const gradients = tf.grads((x, y) => f(x as tf.Tensor, y as tf.Tensor))([a, b]);
   for (const [index, operand] of [a, b].entries()) {
     const values = operand.dataSync();
     const numeric = Array.from(values, (_, i) => {
       const at = (delta: number) => {
-        const moved = tf.tensor(values.map((value, j) => (i === j ? value + delta : value)), operand.shape);
+        const moved = tf.tensor(
+          values.map((value, j) => (i === j ? value + delta : value)),
+          operand.shape,
+        );
         return f(index === 0 ? moved : a, index === 0 ? b : moved).dataSync()[0] ?? 0;
       };
       return (at(0.01) - at(-0.01)) / 0.02;

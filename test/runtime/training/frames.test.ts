@@ -61,8 +61,16 @@ test.each([
   ['no object', raw(18, '[1]'), 'header of NEED is not an object'],
   ['no shard', raw(18, '{"split":"train"}'), 'header of NEED: shard is not a count'],
   ['negative shard', raw(18, '{"split":"train","shard":-1}'), 'header of NEED: shard is not a count'],
-  ['text as metric', raw(22, '{"modelBytes":1,"steps":1,"metrics":{"a":"row"}}'), 'header of MODEL: metrics is not a metrics'],
-  ['infinite loss', raw(21, '{"name":"loss","value":null,"step":1,"epoch":1}'), 'header of METRIC: value is not a number'],
+  [
+    'text as metric',
+    raw(22, '{"modelBytes":1,"steps":1,"metrics":{"a":"row"}}'),
+    'header of MODEL: metrics is not a metrics',
+  ],
+  [
+    'infinite loss',
+    raw(21, '{"name":"loss","value":null,"step":1,"epoch":1}'),
+    'header of METRIC: value is not a number',
+  ],
 ])('refuses: %s', (_, bytes, message) => {
   expect(() => readAll([bytes])).toThrow(malformed(message));
 });

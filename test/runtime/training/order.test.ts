@@ -53,7 +53,11 @@ test('every row of every epoch is learned once, whatever the sizes', () => {
         let firstRow = 0;
         for (const window of windows) {
           expect(window.firstRow).toBe(firstRow);
-          expect(window.rows <= bufferRows || window.shards.length === 1 || window.shards.some((s) => (rows[s] ?? 0) > bufferRows)).toBe(true);
+          expect(
+            window.rows <= bufferRows ||
+              window.shards.length === 1 ||
+              window.shards.some((s) => (rows[s] ?? 0) > bufferRows),
+          ).toBe(true);
           expect([...rowOrder(value, window)].sort((a, b) => a - b)).toEqual([...Array(window.rows).keys()]);
           firstRow += window.rows;
         }

@@ -22,7 +22,11 @@ test('every bit comes back, NaN and negative zero included, from any alignment',
   const values = fc.oneof(fc.float32Array({ maxLength: 20 }), fc.int32Array({ maxLength: 20 }));
   fc.assert(
     fc.property(fc.array(values, { maxLength: 4 }), fc.integer({ min: 0, max: 3 }), (arrays, shift) => {
-      const tensors: NamedTensor[] = arrays.map((array, i) => ({ name: `t${i}`, shape: [array.length], values: array }));
+      const tensors: NamedTensor[] = arrays.map((array, i) => ({
+        name: `t${i}`,
+        shape: [array.length],
+        values: array,
+      }));
       const bytes = encodeSafeTensors({ tensors, metadata: { state: '{"step":1}' } });
       const shifted = new Uint8Array(bytes.length + shift);
       shifted.set(bytes, shift);
@@ -55,7 +59,11 @@ test.each([
   ['wrong size', withHeader('{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}'), 'w has 8 bytes for shape [1]'],
   ['hole', withHeader('{"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}'), 'w lies at 4 to 8, wanted 0'],
   ['negative shape', withHeader('{"w":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}'), 'no valid shape'],
-  ['bytes left over', withHeader('{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'), '4 bytes after the last tensor'],
+  [
+    'bytes left over',
+    withHeader('{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'),
+    '4 bytes after the last tensor',
+  ],
 ])('refuses: %s', (_, bytes, message) => {
   expect(() => decodeSafeTensors(new Uint8Array(bytes))).toThrow(refused(message));
 });

@@ -1,0 +1,71 @@
+import { rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Deployment, STRICT_ENVIRONMENT } from '../runtime/catalogue.ts';
+import type { TrustAnchors } from '../runtime/trust.ts';
+import type { EmulatorState } from './state.ts';
+
+export interface DeploymentParts {
+  readonly stateDir: string;
+  readonly keyName: string;
+  readonly bundleSha256: string;
+  readonly routes: Readonly<Record<string, number>>;
+}
+
+/** Files of a state folder that others read. */
+export function placesIn(stateDir: string) {
+  return {
+    caFile: join(stateDir, 'tls-root.pem'),
+    rootsFile: join(stateDir, 'roots.json'),
+    serialFile: join(stateDir, 'serial.log'),
+  };
+}
+
+/** The emulator in the schema of the stacks' output. */
+export function deploymentOf(
+  { names, tenantId, subscriptionId, trainer }: EmulatorState,
+  place: DeploymentParts,
+): Deployment {
+  const { caFile, rootsFile } = placesIn(place.stateDir);
+  return {
+    version: 1,
+    kind: 'emulator',
+    tenantId,
+    subscriptionId,
+    resourceGroup: names.resourceGroup,
+    owner: {
+      vaultHost: names.vaultHost,
+      vaultId: names.vaultId,
+      keyNames: [place.keyName],
+      attestationAuthority: names.attestationAuthority,
+    },
+    storage: { account: names.storageAccount, blobEndpoint: `https://${names.storageHost}` },
+    trainer: {
+      vmIds: [names.machineId],
+      identityClientId: trainer.clientId,
+      identityPrincipalId: trainer.principalId,
+      bundleSha256: place.bundleSha256,
+    },
+    logs: { endpoint: `https://${names.logsHost}`, ruleId: names.ruleId },
+    environment: STRICT_ENVIRONMENT,
+    emulator: { caFile, routes: place.routes, rootsFile, processId: process.pid },
+  };
+}
+
+interface Written {
+  readonly deploymentFile: string;
+  readonly deployment: Deployment;
+  readonly trust: TrustAnchors;
+  readonly ca: string;
+}
+
+/** The deployment file last: whoever finds it finds everything it names. */
+export async function writeDeployment(
+  stateDir: string,
+  { deploymentFile, deployment, trust, ca }: Written,
+): Promise<void> {
+  const { caFile, rootsFile } = placesIn(stateDir);
+  await writeFile(caFile, ca);
+  await writeFile(rootsFile, `${JSON.stringify(trust, null, 2)}\n`);
+  await writeFile(`${deploymentFile}.partial`, `${JSON.stringify(deployment, null, 2)}\n`);
+  await rename(`${deploymentFile}.partial`, deploymentFile);
+}

@@ -1,0 +1,28 @@
+import type { TokenCredential } from '@azure/core-auth';
+import {
+  AzureCliCredential,
+  ChainedTokenCredential,
+  EnvironmentCredential,
+  WorkloadIdentityCredential,
+} from '@azure/identity';
+import { SecureTrainingError } from '../errors.ts';
+
+/** Whoever runs the command line against Azure: the signed-in `az` user, a pipeline's federated identity, or a service principal. */
+export function operatorCredential(): TokenCredential {
+  const chain = new ChainedTokenCredential(
+    new EnvironmentCredential(),
+    new WorkloadIdentityCredential(),
+    new AzureCliCredential(),
+  );
+  return {
+    async getToken(scopes, options) {
+      try {
+        return await chain.getToken(scopes, options);
+      } catch (error) {
+        if (options?.abortSignal?.aborted === true) throw error;
+        // Not the cause: it quotes the output of other programs.
+        throw new SecureTrainingError('CONFIG_INVALID', 'no Azure identity: sign in with az login');
+      }
+    },
+  };
+}
