@@ -1,16 +1,7 @@
 import { encodeShard, type Rows } from '../runtime/data/arrow-shard.ts';
 import { parseTrainingConfig, type TrainingConfig } from '../runtime/training-config.ts';
 
-/** One figure of a benchmark; `ratio` is value over baseline, both taken in the same run. */
-export interface Measure {
-  readonly name: string;
-  readonly value: number;
-  readonly unit: string;
-  readonly baseline?: number;
-  readonly ratio?: number;
-}
-
-export const PIXELS = 784;
+const PIXELS = 784;
 
 /** Rows with the shape and sparseness of MNIST (four of five pixels are zero); what they show does not matter for speed. */
 export function digitLikeRows(count: number): Rows {

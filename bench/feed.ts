@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { generateCek, openBytes, type SealedBytes, sealBytes } from '../runtime/crypto/sealed-object.ts';
 import { runWorker, startWorker } from '../runtime/training/broker-side.ts';
 import { bundleTrainer } from '../scripts/bundle.ts';
-import { DIGIT_SCHEMA, digitConfig, digitShards, type Measure } from './digits.ts';
+import { DIGIT_SCHEMA, digitConfig, digitShards } from './digits.ts';
 import { trainingRate } from './fit.ts';
+import type { Measure } from './measure.ts';
 
 const SHARDS = 6;
 const SHARD_ROWS = 5_000;

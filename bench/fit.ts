@@ -4,7 +4,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { startBackend, useTransposedGradient } from '../runtime/training/backend.ts';
 import { createEngine } from '../runtime/training/engine.ts';
 import { createFeed } from '../runtime/training/feed.ts';
-import { DIGIT_SCHEMA, digitConfig, digitLikeRows, type Measure } from './digits.ts';
+import { DIGIT_SCHEMA, digitConfig, digitLikeRows } from './digits.ts';
+import type { Measure } from './measure.ts';
 
 const ROWS = 16_384;
 const WARM_UP_STEPS = 20;

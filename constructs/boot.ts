@@ -182,13 +182,19 @@ const TRAINER_UNIT = `[Unit]
 Description=Confidential trainer
 Requires=ctrain-fetch.service
 After=ctrain-fetch.service
-StartLimitIntervalSec=0
+# Three more starts a boot, then power off: what is left is the daily schedule's to deallocate.
+StartLimitIntervalSec=1d
+StartLimitBurst=4
+StartLimitAction=poweroff
+SuccessAction=poweroff
+FailureAction=poweroff
 [Service]
 User=ctrain
 SupplementaryGroups=tss
 ExecStart=${HOME}/node ${NODE_FLAGS.join(' ')} ${HOME}/bundle/main.mjs /etc/ctrain/machine.json
-# Only a kill is worth another try: an exit code is an answer.
-Restart=on-abnormal
+# A kill, a bug (1) and a service that was away (3) are worth another try; every other exit is an answer.
+Restart=on-failure
+RestartPreventExitStatus=2 4 5 6 7 8
 RestartSec=5
 StandardOutput=journal+console
 StandardError=journal+console

@@ -80,7 +80,7 @@ export function createIdentity(
   };
 }
 
-export function certificatePem(certificate: Uint8Array): string {
+function certificatePem(certificate: Uint8Array): string {
   const lines =
     Buffer.from(certificate)
       .toString('base64')

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { EXIT_CODES, type SecureTrainingError } from '../runtime/errors.ts';
 import { EMULATOR_WAIVES } from '../runtime/hygiene.ts';
-import { parseMachineConfig } from '../runtime/machine-config.ts';
+import { readMachineConfig } from '../runtime/machine-config.ts';
+import type { Network } from '../runtime/azure/network.ts';
 import type { runTrainer } from '../runtime/trainer.ts';
 import type { TrustAnchors } from '../runtime/trust.ts';
 import { emulatorNetwork } from './network.ts';
@@ -17,6 +18,8 @@ interface EmulatedPlace {
   readonly trust: TrustAnchors;
   readonly ca: string;
   readonly routes: Readonly<Record<string, number>>;
+  /** Numbers only: it comes as JSON. */
+  readonly retry?: Network['retry'];
 }
 
 const [bundleDir, configPath, placePath] = process.argv.slice(2);
@@ -27,7 +30,7 @@ const place = JSON.parse(readFileSync(placePath, 'utf8')) as EmulatedPlace;
 const bundle = (await import(pathToFileURL(join(bundleDir, 'trainer.mjs')).href)) as { runTrainer: typeof runTrainer };
 try {
   await bundle.runTrainer({
-    machine: parseMachineConfig(readFileSync(configPath, 'utf8')),
+    machine: readMachineConfig(configPath),
     trust: place.trust,
     network: emulatorNetwork(place),
     variables: Object.keys(process.env),

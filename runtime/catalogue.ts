@@ -40,18 +40,16 @@ export const TABLES = {
 export type TableName = keyof typeof TABLES;
 
 /** Security events the trainer sends, in the order of an undisturbed run. */
-export const SECURITY_EVENTS = [
-  'run.started',
-  'environment.verified',
-  'attestation.accepted',
-  'key.released',
-  'data.opened',
-  'checkpoint.sealed',
-  'model.sealed',
-  'run.finished',
-  'run.refused',
-] as const;
-export type SecurityEventName = (typeof SECURITY_EVENTS)[number];
+export type SecurityEventName =
+  | 'run.started'
+  | 'environment.verified'
+  | 'attestation.accepted'
+  | 'key.released'
+  | 'data.opened'
+  | 'checkpoint.sealed'
+  | 'model.sealed'
+  | 'run.finished'
+  | 'run.refused';
 
 /** EPYC generations that Azure offers as SEV-SNP confidential VMs. */
 export const GENERATIONS = ['Milan', 'Genoa', 'Turin'] as const;

@@ -45,8 +45,7 @@ export interface EnvironmentOptions {
   readonly onStep?: (step: EnvironmentStep) => void;
 }
 
-export const ENVIRONMENT_STEPS = ['verifyEnvironment', 'setupAttestation', 'initializeEncryption'] as const;
-export type EnvironmentStepName = (typeof ENVIRONMENT_STEPS)[number];
+export type EnvironmentStepName = 'verifyEnvironment' | 'setupAttestation' | 'initializeEncryption';
 
 export interface EnvironmentStep {
   readonly name: EnvironmentStepName;

@@ -1,4 +1,7 @@
+import { readFileSync } from 'node:fs';
+import { utf8 } from './crypto/bytes.ts';
 import { SecureTrainingError } from './errors.ts';
+import { type Check, checkShape, hexSha256, members, oneOf, parseJson, text as textOf } from './shape.ts';
 
 /** What the boot script (or the emulator) tells the trainer about its place. Nothing here is trusted with data: consent comes from the agreement. */
 export interface MachineConfig {
@@ -14,14 +17,30 @@ export interface MachineConfig {
   readonly vtpm: string;
 }
 
-/** @throws {@link SecureTrainingError} `CONFIG_INVALID` */
-export function parseMachineConfig(json: string): MachineConfig {
-  const value = JSON.parse(json) as Partial<MachineConfig>;
-  const missing = (
-    ['vmResourceId', 'identityClientId', 'blobEndpoint', 'bundleSha256', 'logs', 'vtpm'] as const
-  ).filter((name) => value[name] === undefined);
-  if (value.version !== 1 || missing.length > 0) {
-    throw new SecureTrainingError('CONFIG_INVALID', `machine configuration lacks ${missing.join(', ') || 'version 1'}`);
+const place: Check<string> = textOf(/^[\x21-\x7e]{1,1024}$/, 'printable text without spaces');
+
+const configShape = members<MachineConfig>({
+  version: oneOf(1),
+  vmResourceId: place,
+  identityClientId: place,
+  blobEndpoint: textOf(/^https:\/\/[a-z0-9.-]+$/, 'an https origin'),
+  bundleSha256: hexSha256,
+  logs: members<MachineConfig['logs']>({ endpoint: place, ruleId: place }),
+  vtpm: place,
+});
+
+/** @throws {@link SecureTrainingError} `CONFIG_INVALID` when there is no such file, or it is not a machine configuration */
+export function readMachineConfig(path: string): MachineConfig {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new SecureTrainingError('CONFIG_INVALID', `no machine configuration at ${path}`, { cause });
   }
-  return value as MachineConfig;
+  return parseMachineConfig(text, path);
+}
+
+/** @throws {@link SecureTrainingError} `CONFIG_INVALID`, every wrong member listed */
+export function parseMachineConfig(text: string, what = 'machine configuration'): MachineConfig {
+  return checkShape(configShape, parseJson(utf8(text), what), what, 'CONFIG_INVALID');
 }

@@ -2,18 +2,17 @@
  * The trainer's production entry point: what the machine's unit starts. It trusts Azure's roots and waives nothing.
  * There is one argument, the machine's configuration; no other input decides anything here.
  */
-import { readFileSync } from 'node:fs';
 import { AZURE_TRUST } from './azure-trust.ts';
 import { azureNetwork } from './azure/network.ts';
 import { EXIT_CODES, SecureTrainingError } from './errors.ts';
-import { parseMachineConfig } from './machine-config.ts';
+import { readMachineConfig } from './machine-config.ts';
 import { runTrainer } from './trainer.ts';
 
 const [configPath] = process.argv.slice(2);
 try {
   if (configPath === undefined) throw new SecureTrainingError('CONFIG_INVALID', 'usage: main.mjs MACHINE.json');
   await runTrainer({
-    machine: parseMachineConfig(readFileSync(configPath, 'utf8')),
+    machine: readMachineConfig(configPath),
     trust: AZURE_TRUST,
     network: azureNetwork(),
     variables: Object.keys(process.env),

@@ -37,7 +37,7 @@ export interface RunProgress {
 }
 
 /** A lease lasts this long after its holder dies; a restarted machine gets its own one back at once. */
-export const LEASE_SECONDS = 60;
+const LEASE_SECONDS = 60;
 
 const RUN_ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
@@ -144,7 +144,7 @@ export async function readBlob(store: BlobStore, name: string): Promise<Uint8Arr
 }
 
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID` */
-export function parseRunRequest(bytes: Uint8Array, runId: string): RunRequest {
+function parseRunRequest(bytes: Uint8Array, runId: string): RunRequest {
   let value: Partial<RunRequest>;
   try {
     value = JSON.parse(new TextDecoder().decode(bytes)) as Partial<RunRequest>;

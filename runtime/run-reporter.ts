@@ -67,12 +67,12 @@ export class RunReporter {
   /** Says why a run ended; never throws, for the reason is what counts. */
   async failed(error: unknown): Promise<void> {
     const known = error instanceof SecureTrainingError ? error : undefined;
-    const again = known === undefined || known.code === 'UNAVAILABLE'; // as isFinal in trainer.ts
-    this.#say(`run=${this.#runId} state=${again ? 'interrupted' : 'refused'} code=${known?.code ?? 'INTERNAL'}`);
+    const state = isFinal(error) ? 'refused' : 'interrupted';
+    this.#say(`run=${this.#runId} state=${state} code=${known?.code ?? 'INTERNAL'}`);
     for (const failure of known?.failures ?? []) this.#say(`failed=${failure}`);
     await this.#services.flushLogs();
     await this.#write({
-      state: again ? 'interrupted' : 'refused',
+      state,
       ...(known === undefined ? {} : { code: known.code }),
       message: known?.message ?? 'internal error of the trainer: see the serial console',
       failures: known?.failures ?? [],
@@ -96,4 +96,9 @@ export class RunReporter {
     });
     return this.#writing;
   }
+}
+
+/** Whether the same run would be refused again: we know why, and it is not a service that was away. */
+export function isFinal(error: unknown): boolean {
+  return error instanceof SecureTrainingError && error.code !== 'UNAVAILABLE';
 }

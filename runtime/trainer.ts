@@ -9,11 +9,11 @@ import { SecureTrainingError } from './errors.ts';
 import { EventChain } from './events.ts';
 import { exportModel, exportReceipt } from './export-run.ts';
 import { assertHygiene, type HygieneCheck, type HygieneReport, readProcessFacts } from './hygiene.ts';
-import { thumbprintKeyId } from './keys/slots.ts';
+import { thumbprintKeyId, vaultKeyId } from './keys/slots.ts';
 import type { MachineConfig } from './machine-config.ts';
 import { type OpenDatasets, openDatasets } from './open-datasets.ts';
-import { RunReporter } from './run-reporter.ts';
-import { type TakenRun, takeRun } from './queue.ts';
+import { isFinal, RunReporter } from './run-reporter.ts';
+import { listRuns, type RunRequest, type TakenRun, takeRun } from './queue.ts';
 import { runMeasurement } from './run-measurement.ts';
 import { type Agreement, verifyAgreement } from './statements/agreement.ts';
 import { chainKey } from './statements/checkpoint-chain.ts';
@@ -52,27 +52,29 @@ const LEASE_RENEWAL_MS = 20_000;
  * @throws {@link SecureTrainingError} whatever ended the run; the store's `status.json` says the same
  */
 export async function runTrainer(options: TrainerOptions): Promise<void> {
-  const hygiene = assertHygiene(readProcessFacts(options.variables), options.waives);
   const services = azureServices(options.network, options.machine);
+  const deallocate = () => services.deallocate().catch(() => options.say('step=deallocate state=failed'));
+  let hygiene: HygieneReport;
+  try {
+    hygiene = assertHygiene(readProcessFacts(options.variables), options.waives);
+  } catch (error) {
+    await deallocate();
+    throw error;
+  }
   const run = await waitForRun(options, services);
   const lease = keepLease(run, options.say);
   const reporter = new RunReporter(run.request.runId, services, options.now, options.say);
-  const ended = await performRun(options, services, run, reporter, hygiene).catch(async (error: unknown) => {
+  const events = new EventChain(run.request.runId, (event) => reporter.event(event));
+  const ended = await performRun(options, services, { run, reporter, events, hygiene }).catch(async (error: unknown) => {
+    if (isFinal(error)) events.record('run.refused', 'failure', (error as SecureTrainingError).code, options.now());
     await reporter.failed(error);
     return { error };
   });
   lease.stop();
   await run.release().catch(() => undefined);
   // What another start may mend is left to the machine's unit; after any other end the machine gives itself back.
-  if (ended === undefined || isFinal(ended.error)) {
-    await services.deallocate().catch(() => options.say('step=deallocate state=failed'));
-  }
+  if (ended === undefined || isFinal(ended.error)) await deallocate();
   if (ended !== undefined) throw ended.error;
-}
-
-/** Whether the same run would be refused again: known, and not a service that was away. */
-export function isFinal(error: unknown): boolean {
-  return error instanceof SecureTrainingError && error.code !== 'UNAVAILABLE';
 }
 
 async function waitForRun(options: TrainerOptions, services: AzureServices): Promise<TakenRun> {
@@ -85,20 +87,28 @@ async function waitForRun(options: TrainerOptions, services: AzureServices): Pro
   }
 }
 
+interface Performing {
+  readonly run: TakenRun;
+  readonly reporter: RunReporter;
+  readonly events: EventChain;
+  readonly hygiene: HygieneReport;
+}
+
 async function performRun(
   options: TrainerOptions,
   services: AzureServices,
-  run: TakenRun,
-  reporter: RunReporter,
-  hygiene: HygieneReport,
+  { run, reporter, events, hygiene }: Performing,
 ): Promise<void> {
   const { machine, trust, now } = options;
   const { runId } = run.request;
   const startedOn = now().toISOString();
-  const events = new EventChain(runId, (event) => reporter.event(event));
 
   await reporter.step('agreement');
-  const { agreement, digest } = verifyAgreement(run.agreement, { trainerSha256: machine.bundleSha256, now: now() });
+  const { agreement, digest } = verifyAgreement(run.agreement, {
+    trainerSha256: machine.bundleSha256,
+    now: now(),
+    runIndex: await countFinished(services, run.request),
+  });
   if (digest !== run.request.agreementDigest) {
     throw new SecureTrainingError('CONSENT_MISSING', `run ${runId}: its agreement is not the one it was asked for with`);
   }
@@ -136,7 +146,7 @@ async function performRun(
       releases: environment.keys.map(({ owner, replySha256, nonceEchoed }) => ({
         ownerId: owner.ownerId,
         vaultHost: owner.vaultHost,
-        keyId: `https://${owner.vaultHost}/keys/${owner.keyName}/${owner.keyVersion}`,
+        keyId: vaultKeyId(owner),
         replySha256,
         nonceEchoed,
       })),
@@ -152,6 +162,12 @@ async function performRun(
     receiptKey,
   );
   await reporter.finished();
+}
+
+/** Finished runs of the same agreement, as far as the store shows them: the platform could hide some (docs/limitations.md). */
+async function countFinished({ runs }: AzureServices, { runId, agreementDigest }: RunRequest): Promise<number> {
+  const others = (await listRuns(runs)).filter(({ request }) => request.runId !== runId && request.agreementDigest === agreementDigest);
+  return others.filter(({ status }) => status?.state === 'finished').length;
 }
 
 interface Establishing {
@@ -207,13 +223,12 @@ function checkpointChain(
 ): CheckpointChain {
   const [first] = keys;
   if (first === undefined) throw new SecureTrainingError('RELEASE_DENIED', 'no owner released a key');
-  const { vaultHost, keyName, keyVersion, key } = first.owner;
-  const keyId = `https://${vaultHost}/keys/${keyName}/${keyVersion}`;
+  const keyId = vaultKeyId(first.owner);
   return new CheckpointChain({
     runs: services.runs,
     runId,
     chainKey: chainKey(data.ceks, digest, runId),
-    recipients: [{ keyId, key }, ...agreement.recipients.checkpoints.map((recipient) => ({
+    recipients: [{ keyId, key: first.owner.key }, ...agreement.recipients.checkpoints.map((recipient) => ({
         keyId: thumbprintKeyId(thumbprint(recipient.key)),
         key: recipient.key,
       }))],

@@ -78,18 +78,18 @@ export function verifyReceipt(options: VerifyReceiptOptions): ReceiptVerdict {
   check('evidence is genuine and the machine is what the agreement demands', () => checkEvidence(content, agreement, options.trust), String);
   check('model files are those of the receipt', () => checkModel(content, options.modelFiles), String);
 
-  const replies = agreement.owners.map((owner) => {
+  const tied = agreement.owners.map((owner) => {
     const reply = options.releaseReplies[owner.ownerId];
     if (reply === undefined) return false;
     const name = `vault of ${owner.name} released its key to this run`;
-    return check(name, () => checkRelease(content, owner, reply, options.trust, at)) !== undefined;
+    return check(name, () => checkRelease(content, owner, reply, options.trust, at), tieText) === true;
   });
   if (checks.some(({ passed }) => !passed)) return { verdict: 'REJECTED', checks, content, digest };
   if (options.trust.hardware === 'EMULATED') return { verdict: 'EMULATED', checks, content, digest };
   const known =
     options.knownAgreement === agreed.digest ||
     (agreement.owners.length > 0 && agreement.owners.every((owner) => options.knownOwners.includes(owner.ownerId)));
-  return { verdict: known && replies.every(Boolean) ? 'AUTHENTIC' : 'CONSISTENT', checks, content, digest };
+  return { verdict: known && tied.every(Boolean) ? 'AUTHENTIC' : 'CONSISTENT', checks, content, digest };
 }
 
 /** The quote must bind exactly this receipt key, agreement and run, on the machine that measured this trainer. */
@@ -127,26 +127,36 @@ function checkModel(content: ReceiptContent, files: VerifyReceiptOptions['modelF
   return content.model.map(({ name }) => name).join(', ');
 }
 
+/** @returns whether the reply names this run; one without the nonce could be of another run of the same machine */
 function checkRelease(
   content: ReceiptContent,
   owner: Agreement['owners'][number],
   reply: string,
   trust: TrustAnchors,
   at: Date,
-): void {
+): boolean {
   const stated = content.releases.find(({ ownerId }) => ownerId === owner.ownerId);
   requireEqual('release reply', toHex(sha256(utf8(reply))), stated?.replySha256);
   const { agreementDigest, receiptKey, evidence } = content;
   const quoteMessage = parseEvidence(evidence).quote.message;
   const { vaultHost, keyName, keyVersion, key, releasePolicySha256 } = owner;
-  const failures = replyFailures(parseReleaseReply(reply), {
+  const parsed = parseReleaseReply(reply);
+  const nonce = releaseNonce({ agreementDigest, receiptKey, quoteMessage });
+  const failures = replyFailures(parsed, {
     expected: { vaultHost, keyName, keyVersion, key, policySha256: releasePolicySha256 },
     transferKid: TRANSFER_KID,
-    nonce: releaseNonce({ agreementDigest, receiptKey, quoteMessage }),
+    nonce,
     vaultRoots: trust.vaultRoots,
     at,
   });
   if (failures.length > 0) throw new SecureTrainingError('RELEASE_DENIED', failures.join('; '), { failures });
+  const echoed = parsed.request.nonce === nonce;
+  requireEqual('nonce in the release reply', echoed ? 'there' : 'missing', stated?.nonceEchoed ? 'there' : 'missing');
+  return echoed;
+}
+
+function tieText(tied: boolean): string {
+  return tied ? '' : 'the reply names no nonce, so it may be of another run';
 }
 
 function requireEqual(what: string, found: string, wanted: string | undefined): void {

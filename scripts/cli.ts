@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { SecureTrainingError } from '../runtime/errors.ts';
 import { approveCommand } from './commands/approve.ts';
 import { demoCommand } from './commands/demo.ts';
 import { emulatorCommand } from './commands/emulator.ts';
@@ -16,20 +17,23 @@ import { uploadCommand } from './commands/upload.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { reportError } from './report-error.ts';
 
-const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
 
 const program = new Command('ctrain')
   .description('Train a model on data that nobody may read.')
   .version(version)
-  .showSuggestionAfterError()
-  .showHelpAfterError("(see 'ctrain help COMMAND')")
+  .exitOverride()
+  // Told below, as every other mistake is: in one line, or as JSON.
+  .configureOutput({ outputError: () => undefined })
   .addHelpText(
     'after',
     `
 Examples:
   $ ctrain init                          one key and a configuration in this folder
   $ ctrain train --data data.csv         prepare, seal, upload, agree, train, open the model
-  $ ctrain verify --run RUN              what the receipt of a run proves
+  $ ctrain verify models/RUN             what the receipt of a run proves
 
 Without --deployment a command works on the emulator and says so in its first line.`,
   );
@@ -37,7 +41,13 @@ Without --deployment a command works on the emulator and says so in its first li
 program.commandsGroup('Data scientist, model owner:');
 for (const command of [initCommand(), trainCommand(), runsCommand(), openModelCommand()]) program.addCommand(command);
 program.commandsGroup('Data owner:');
-for (const command of [prepareDataCommand(), encryptDataCommand(), uploadCommand(), proposeCommand(), approveCommand()]) {
+for (const command of [
+  prepareDataCommand(),
+  encryptDataCommand(),
+  uploadCommand(),
+  proposeCommand(),
+  approveCommand(),
+]) {
   program.addCommand(command);
 }
 program.commandsGroup('Platform team:');
@@ -47,11 +57,26 @@ program.addCommand(verifyCommand());
 program.commandsGroup('See it work:');
 program.addCommand(demoCommand());
 
-for (const command of [program, ...program.commands]) command.exitOverride();
+for (const command of program.commands) command.copyInheritedSettings(program);
 try {
   await program.parseAsync();
 } catch (error) {
-  // Commander has printed its own message; anything wrong with the words of the command is the caller's to fix.
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
-  else process.exitCode = reportError(error, { json: process.argv.includes('--json') });
+  process.exitCode = endOf(error);
+}
+
+function endOf(error: unknown): number {
+  const json = process.argv.includes('--json');
+  if (!(error instanceof CommanderError)) return reportError(error, { json });
+  if (error.exitCode === 0) return 0;
+  // No command at all: commander has printed the help.
+  if (error.code === 'commander.help') return 2;
+  return reportError(new SecureTrainingError('CONFIG_INVALID', usageMessage(error.message)), { json });
+}
+
+/** Commander's message in our form: one line, the suggestion in it. */
+function usageMessage(message: string): string {
+  return message
+    .replace(/^error: /, '')
+    .replace(/\n\(Did you mean (.*)\?\)$/s, ', did you mean $1?')
+    .replace(/\.$/, '');
 }

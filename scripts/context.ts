@@ -1,17 +1,16 @@
-import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import type { TokenCredential } from '@azure/core-auth';
 import { emulatorNetwork } from '../emulator/network.ts';
 import { OPERATOR_CLIENT_ID } from '../emulator/state.ts';
 import { managedIdentity } from '../runtime/azure/identity.ts';
-import { operatorCredential } from '../runtime/azure/operator-identity.ts';
 import { azureNetwork, type Network } from '../runtime/azure/network.ts';
+import { operatorCredential } from '../runtime/azure/operator-identity.ts';
 import type { Deployment } from '../runtime/catalogue.ts';
 import { SecureTrainingError } from '../runtime/errors.ts';
+import { spawnEmulator } from './emulator-process.ts';
 
 /** Where the emulator keeps its keys, blobs and logs, below the working folder. */
 export const EMULATOR_STATE = '.ctrain/emulator';
@@ -25,28 +24,71 @@ export interface Context {
   close(): Promise<void>;
 }
 
+/** A deployment before anything of it is contacted or started: bad input is told without either. */
+export interface ChosenDeployment {
+  /** `undefined`: an emulator that has never run here. */
+  readonly deployment: Deployment | undefined;
+  open(): Promise<Context>;
+}
+
+/** How long to wait for another command's emulator on the same folder to be ready, or gone. */
+const EMULATOR_PATIENCE_MS = 20_000;
+
 /**
  * Opens a deployment file, or the emulator (started when it is not running) when none is named.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID` for a file that is no deployment, `UNAVAILABLE` when the emulator does not start
  */
-export async function openContext(deploymentFile?: string, log: (line: string) => void = () => undefined): Promise<Context> {
-  if (deploymentFile === undefined) return openEmulator(log);
-  const deployment = await readDeployment(deploymentFile);
-  log(`deployment: ${deploymentFile} (${deployment.kind})`);
-  if (deployment.kind === 'emulator') return emulatorContext(deployment, async () => undefined);
-  return { deployment, network: azureNetwork(), credential: operatorCredential(), close: async () => undefined };
+export async function openContext(
+  deploymentFile?: string,
+  log: (line: string) => void = () => undefined,
+): Promise<Context> {
+  return (await chooseDeployment(deploymentFile, log)).open();
 }
 
-async function openEmulator(log: (line: string) => void): Promise<Context> {
-  const file = resolve(EMULATOR_STATE, 'deployment.json');
-  const running = await readDeployment(file).catch(() => undefined);
-  if (running !== undefined && (await answers(running))) {
-    log(`deployment: emulator (running, ${EMULATOR_STATE})`);
-    return emulatorContext(running, async () => undefined);
+/**
+ * Finds out which deployment a command is about, and says so.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` for a file that is no deployment
+ */
+export async function chooseDeployment(
+  deploymentFile: string | undefined,
+  log: (line: string) => void,
+): Promise<ChosenDeployment> {
+  if (deploymentFile === undefined) {
+    const deployment = await readDeployment(emulatorDeploymentFile()).catch(() => undefined);
+    const runs = deployment !== undefined && (await answers(deployment));
+    log(`deployment: emulator (${runs ? 'running' : 'started for this command'}, ${EMULATOR_STATE})`);
+    return { deployment, open: openEmulator };
   }
-  log(`deployment: emulator (starting, ${EMULATOR_STATE})`);
-  const stop = await startEmulatorProcess(resolve(EMULATOR_STATE));
-  return emulatorContext(await readDeployment(file), stop);
+  const deployment = await readDeployment(deploymentFile);
+  log(`deployment: ${deploymentFile} (${deployment.kind})`);
+  if (deployment.kind === 'emulator')
+    return { deployment, open: () => emulatorContext(deployment, async () => undefined) };
+  return {
+    deployment,
+    open: async () => ({
+      deployment,
+      network: azureNetwork(),
+      credential: operatorCredential(),
+      close: async () => undefined,
+    }),
+  };
+}
+
+/** Another command's emulator may be starting, or ending because that command was killed: then this one waits its turn. */
+async function openEmulator(): Promise<Context> {
+  for (const end = Date.now() + EMULATOR_PATIENCE_MS; ; ) {
+    const running = await readDeployment(emulatorDeploymentFile()).catch(() => undefined);
+    if (running !== undefined && (await answers(running))) return emulatorContext(running, async () => undefined);
+    const stop = await startEmulatorProcess(resolve(EMULATOR_STATE));
+    if (stop !== undefined) return emulatorContext(await readDeployment(emulatorDeploymentFile()), stop);
+    if (Date.now() > end) {
+      throw new SecureTrainingError('UNAVAILABLE', `an emulator is running on ${EMULATOR_STATE} but does not answer`);
+    }
+  }
+}
+
+function emulatorDeploymentFile(): string {
+  return resolve(EMULATOR_STATE, 'deployment.json');
 }
 
 async function emulatorContext(deployment: Deployment, close: () => Promise<void>): Promise<Context> {
@@ -60,10 +102,12 @@ async function emulatorContext(deployment: Deployment, close: () => Promise<void
   return { deployment, network, credential: managedIdentity(network, OPERATOR_CLIENT_ID), close };
 }
 
-/** Runs the emulator for as long as this process lives: it stops when its standard input ends, however we end. */
-async function startEmulatorProcess(stateDir: string): Promise<() => Promise<void>> {
-  const main = fileURLToPath(new URL('../emulator/main.ts', import.meta.url));
-  const child = spawn(process.execPath, [main, '--state', stateDir, '--parent'], { stdio: ['pipe', 'pipe', 'pipe'] });
+/**
+ * Runs the emulator for as long as this process lives: it stops when its standard input ends, however we end.
+ * `undefined` when another one has the folder.
+ */
+async function startEmulatorProcess(stateDir: string): Promise<(() => Promise<void>) | undefined> {
+  const child = spawnEmulator(stateDir);
   const exited = new Promise<void>((done) => child.once('exit', () => done()));
   let complaint = '';
   child.stderr.on('data', (chunk: Buffer) => {
@@ -73,9 +117,11 @@ async function startEmulatorProcess(stateDir: string): Promise<() => Promise<voi
     createInterface({ input: child.stdout }).on('line', (line) => {
       if (line.startsWith('ready')) done(true);
     });
-    child.once('exit', () => done(false));
+    child.once('close', () => done(false));
   });
-  if (!(await ready)) throw new SecureTrainingError('UNAVAILABLE', `the emulator did not start: ${complaint.trim()}`);
+  const isReady = await ready;
+  if (!isReady && complaint.includes('already running')) return undefined;
+  if (!isReady) throw new SecureTrainingError('UNAVAILABLE', `the emulator did not start: ${complaint.trim()}`);
   child.unref();
   return async () => {
     child.ref();
@@ -94,7 +140,10 @@ async function readDeployment(path: string): Promise<Deployment> {
   } catch {
     // Falls through to the one refusal.
   }
-  throw new SecureTrainingError('CONFIG_INVALID', `${path} is not a deployment file: wanted version 1, kind azure or emulator`);
+  throw new SecureTrainingError(
+    'CONFIG_INVALID',
+    `${path} is not a deployment file: wanted version 1, kind azure or emulator`,
+  );
 }
 
 /** Whether the emulator of this deployment file still listens. */

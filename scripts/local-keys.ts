@@ -31,7 +31,10 @@ interface JsonWebKey {
 /** Makes a P-256 signing key and an RSA-3072 decryption key and writes them to `path`, readable by the user alone. Never overwrites. */
 export async function createLocalKeys(path: string, name: string): Promise<LocalKeys> {
   if (await exists(path)) {
-    throw new SecureTrainingError('CONFIG_INVALID', `${path} exists: a key file is never overwritten, remove it yourself`);
+    throw new SecureTrainingError(
+      'CONFIG_INVALID',
+      `${path} exists: a key file is never overwritten, remove it yourself`,
+    );
   }
   const generate = promisify(generateKeyPair);
   const [ec, rsa] = await Promise.all([
@@ -53,7 +56,10 @@ export async function createLocalKeys(path: string, name: string): Promise<Local
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID` when there is no such file or it is not a key file */
 export async function loadLocalKeys(path: string = DEFAULT_KEY_FILE): Promise<LocalKeys> {
   if (!(await exists(path))) {
-    throw new SecureTrainingError('CONFIG_INVALID', `no key file at ${path}: make one with 'ctrain init', or name one with --key-file`);
+    throw new SecureTrainingError(
+      'CONFIG_INVALID',
+      `no key file at ${path}: make one with 'ctrain init', or name one with --owner-key`,
+    );
   }
   try {
     const file = JSON.parse(await readFile(path, 'utf8')) as KeyFile;
@@ -70,7 +76,14 @@ export async function loadLocalKeys(path: string = DEFAULT_KEY_FILE): Promise<Lo
 
 function localKeys(name: string, signing: KeyObject, decryption: KeyObject): LocalKeys {
   const signingJwk = ecPublicJwk(signing);
-  return { name, signing, decryption, signingJwk, recipientJwk: rsaPublicJwk(decryption), ownerId: thumbprint(signingJwk) };
+  return {
+    name,
+    signing,
+    decryption,
+    signingJwk,
+    recipientJwk: rsaPublicJwk(decryption),
+    ownerId: thumbprint(signingJwk),
+  };
 }
 
 function exportJwk(key: KeyObject): JsonWebKey {

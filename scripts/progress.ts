@@ -1,7 +1,11 @@
 /** A step of work as people see it: a line when it ends, a bar while it lasts where there is a terminal. */
 export interface Reporter {
   /** Runs `work`, showing `title`, then its result and how long it took. */
-  step<T>(title: string, work: (show: (state: StepState) => void) => Promise<T>, summary?: (result: T) => string): Promise<T>;
+  step<T>(
+    title: string,
+    work: (show: (state: StepState) => void) => Promise<T>,
+    summary?: (result: T) => string,
+  ): Promise<T>;
   line(text: string): void;
 }
 
@@ -18,6 +22,7 @@ const PLAIN_INTERVAL_MS = 5000;
 
 /** Writes to `stream`: bars on a terminal, plain lines elsewhere, nothing but results when `quiet`. */
 export function terminalReporter(stream: NodeJS.WriteStream, { quiet = false } = {}): Reporter {
+  let stepsDone = 0;
   const write = (text: string) => {
     if (!quiet) stream.write(text);
   };
@@ -28,7 +33,12 @@ export function terminalReporter(stream: NodeJS.WriteStream, { quiet = false } =
       let said = started;
       const show = ({ fraction, detail }: StepState) => {
         if (stream.isTTY) {
-          write(`\r\u001b[2K  ${title.padEnd(26)} ${bar(fraction)} ${percent(fraction)} ${detail ?? ''}`.slice(0, (stream.columns ?? 120) + 5));
+          write(
+            `\r\u001b[2K  ${title.padEnd(26)} ${bar(fraction)} ${percent(fraction)} ${detail ?? ''}`.slice(
+              0,
+              (stream.columns ?? 120) + 5,
+            ),
+          );
         } else if (performance.now() - said >= PLAIN_INTERVAL_MS) {
           said = performance.now();
           write(`  ${title}: ${percent(fraction).trim()} ${detail ?? ''}\n`);
@@ -36,10 +46,18 @@ export function terminalReporter(stream: NodeJS.WriteStream, { quiet = false } =
       };
       try {
         const result = await work(show);
-        write(`${clear(stream)}✓ ${title.padEnd(26)} ${seconds(performance.now() - started)}  ${summary?.(result) ?? ''}\n`);
+        stepsDone++;
+        write(
+          `${clear(stream)}✓ ${title.padEnd(26)} ${seconds(performance.now() - started)}  ${summary?.(result) ?? ''}\n`,
+        );
         return result;
       } catch (error) {
-        write(`${clear(stream)}✗ ${title.padEnd(26)} ${seconds(performance.now() - started)}\n`);
+        // Where in a list of steps it stopped; for the first step the error that follows says all there is.
+        write(
+          stepsDone === 0
+            ? clear(stream)
+            : `${clear(stream)}✗ ${title.padEnd(26)} ${seconds(performance.now() - started)}\n`,
+        );
         throw error;
       }
     },

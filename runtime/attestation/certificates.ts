@@ -5,7 +5,7 @@ import { DER_TAG, derByte, derChildren, derElements } from './der.ts';
 import { malformed, unsupported } from './malformed.ts';
 
 /** AMD's arc 1.3.6.1.4.1.3704.1 as DER, and what stands under it in a VCEK (AMD 57230, VCEK certificate extensions). */
-export const AMD_ARC = '2b060104019c7801';
+const AMD_ARC = '2b060104019c7801';
 export const AMD_EXTENSIONS = {
   structVersion: `${AMD_ARC}01`,
   product: `${AMD_ARC}02`,

@@ -9,18 +9,18 @@ import type { EnvironmentPolicy } from '../catalogue.ts';
 import { SecureTrainingError } from '../errors.ts';
 
 /** One fact about a token. Dots in `claim` walk into objects; lists cannot be reached. */
-export interface ClaimCondition {
+interface ClaimCondition {
   readonly claim: string;
   /** Booleans and numbers are compared as text: the service stores `true` as `"true"`. */
   readonly equals: string;
 }
 
-export type ConditionGroup =
+type ConditionGroup =
   | { readonly allOf: readonly PolicyCondition[] }
   | { readonly anyOf: readonly PolicyCondition[] };
-export type PolicyCondition = ClaimCondition | ConditionGroup;
+type PolicyCondition = ClaimCondition | ConditionGroup;
 /** One accepted issuer of tokens and what its tokens must say. */
-export type PolicyAuthority = { readonly authority: string } & ConditionGroup;
+type PolicyAuthority = { readonly authority: string } & ConditionGroup;
 
 export interface ReleasePolicy {
   readonly version: '1.0.0';

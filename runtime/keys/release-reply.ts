@@ -4,6 +4,7 @@ import { equalBytes, fromBase64 } from '../crypto/bytes.ts';
 import type { RsaPublicJwk } from '../crypto/jwk.ts';
 import { SecureTrainingError } from '../errors.ts';
 import { decodeReleasePolicy, policyDigest } from './release-policy.ts';
+import { vaultKeyId } from './slots.ts';
 
 /** The one algorithm asked for: AES-256 key by RSA-OAEP with SHA-256, then AES-KWP (the service's default means SHA-1). */
 const RELEASE_ALGORITHM = 'RSA_AES_KEY_WRAP_256';
@@ -54,11 +55,11 @@ const CHECKS: Readonly<Record<string, Check>> = {
   // Every vault of Azure signs with one wildcard certificate: this names the service, the key ids below the vault.
   'certificate is of the vault': ({ chain }, { expected }) =>
     chain[0]?.checkHost(expected.vaultHost, { subject: 'never', partialWildcards: false }) !== undefined,
-  'request names the key version': ({ request }, { expected }) => request.kid === keyUrl(expected),
+  'request names the key version': ({ request }, { expected }) => request.kid === vaultKeyId(expected),
   'request has the algorithm asked for': ({ request }) => request.enc === RELEASE_ALGORITHM,
   // Whether vaults echo the nonce is open; one that is there has to be ours.
   'nonce is the one sent': ({ request }, { nonce }) => request.nonce === undefined || request.nonce === nonce,
-  'key is the one asked for': ({ key }, { expected }) => key.kid === keyUrl(expected),
+  'key is the one asked for': ({ key }, { expected }) => key.kid === vaultKeyId(expected),
   'key is RSA': ({ key }) => key.kty === 'RSA' || key.kty === 'RSA-HSM',
   'public half is the one agreed on': ({ key }, { expected }) =>
     sameInteger(key.n, expected.key.n) && sameInteger(key.e, expected.key.e),
@@ -90,11 +91,6 @@ export function parseReleaseReply(text: string): ReleaseReply {
 /** Every check that fails, by name. Empty: this vault released this key to this request. */
 export function replyFailures(reply: ReleaseReply, wanted: ReplyExpectations): string[] {
   return Object.keys(CHECKS).filter((name) => CHECKS[name]?.(reply, wanted) !== true);
-}
-
-/** `https://HOST/keys/NAME/VERSION`, how vaults name a key. */
-export function keyUrl(key: Pick<ExpectedKey, 'vaultHost' | 'keyName' | 'keyVersion'>): string {
-  return `https://${key.vaultHost}/keys/${key.keyName}/${key.keyVersion}`;
 }
 
 function readChain(x5c: unknown): X509Certificate[] {

@@ -12,7 +12,7 @@ export interface Batch {
   readonly rows: number;
 }
 
-export interface Evaluation {
+interface Evaluation {
   readonly lossSum: number;
   readonly correct: number;
 }

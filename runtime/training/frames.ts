@@ -8,7 +8,7 @@ import type { ConfinementProbe } from './confinement.ts';
  * `u32le length of the rest | u8 type | u32le header length | JSON header | body`.
  * The worker pulls: it asks with NEED, at most {@link MAX_OUTSTANDING} at a time, and the broker answers each with a BLOCK.
  */
-export const FRAME_TYPES = {
+const FRAME_TYPES = {
   START: 1,
   RESUME: 2,
   BLOCK: 3,
@@ -28,8 +28,8 @@ export type FrameType = keyof typeof FRAME_TYPES;
 export const MAX_OUTSTANDING = 2;
 
 /** Largest header (the schema of a wide table), and largest frame (a checkpoint holds weights and both Adam moments). */
-export const MAX_HEADER_BYTES = 64 << 20;
-export const MAX_FRAME_BYTES = 512 << 20;
+const MAX_HEADER_BYTES = 64 << 20;
+const MAX_FRAME_BYTES = 512 << 20;
 
 const PREFIX_BYTES = 9;
 
@@ -83,7 +83,7 @@ export interface Metric {
 }
 
 /** Body of MODEL: `modelBytes` of model.json, then weights.bin. */
-export interface ModelHeader {
+interface ModelHeader {
   readonly modelBytes: number;
   readonly metrics: Readonly<Record<string, number>>;
   readonly steps: number;

@@ -10,7 +10,7 @@ import { approveAgreement, explainAgreement, readAgreement } from '../run/approv
 
 interface ApproveFlags {
   readonly agreement: string;
-  readonly keyFile: string;
+  readonly ownerKey: string;
   readonly yes?: boolean;
   readonly deployment?: string;
 }
@@ -19,19 +19,21 @@ export function approveCommand(): Command {
   return new Command('approve')
     .description('read what an agreement says, sign it, and let the trainer ask for your key')
     .option('-a, --agreement <file>', 'the agreement', 'agreement.dsse.json')
-    .option('-k, --key-file <file>', 'your local key', DEFAULT_KEY_FILE)
+    .option('--owner-key <file>', 'your local key', DEFAULT_KEY_FILE)
     .option('-y, --yes', 'do not ask')
-    .option('-d, --deployment <file>', 'deployment file')
+    .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .addHelpText('after', '\nExample:\n  $ ctrain approve --agreement agreement.dsse.json')
     .action(async (flags: ApproveFlags) => {
-      const keys = await loadLocalKeys(flags.keyFile);
+      const keys = await loadLocalKeys(flags.ownerKey);
       const bytes = await readAgreementFile(flags.agreement);
       for (const line of explainAgreement(readAgreement(bytes))) console.log(line);
       if (flags.yes !== true) await confirm('Sign this?');
       const context = await openContext(flags.deployment, console.error);
       try {
         await writeFileAtomic(flags.agreement, serialiseEnvelope(await approveAgreement(context, keys, bytes)));
-        console.log(`signed as ${keys.name} (${keys.ownerId.slice(0, 12)}); next: ctrain train --agreement ${flags.agreement}`);
+        console.log(
+          `signed as ${keys.name} (${keys.ownerId.slice(0, 12)}); next: ctrain train --agreement ${flags.agreement}`,
+        );
       } finally {
         await context.close();
       }
@@ -50,9 +52,12 @@ export async function readAgreementFile(path: string): Promise<Uint8Array> {
 /** @throws {@link SecureTrainingError} `CONSENT_MISSING` for anything but yes, and where nobody can be asked */
 export async function confirm(question: string): Promise<void> {
   if (!process.stdin.isTTY) {
-    throw new SecureTrainingError('CONSENT_MISSING', `${question} There is no terminal to ask on: say --yes if that is what you mean`);
+    throw new SecureTrainingError(
+      'CONSENT_MISSING',
+      `${question} There is no terminal to ask on: say --yes if that is what you mean`,
+    );
   }
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
   const answer = await terminal.question(`\n${question} [y/N] `);
   terminal.close();
   if (!/^y(es)?$/i.test(answer.trim())) throw new SecureTrainingError('CONSENT_MISSING', 'not signed');

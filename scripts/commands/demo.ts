@@ -23,9 +23,16 @@ export function demoCommand(): Command {
       const reporter = terminalReporter(process.stdout, { quiet: json === true });
       const started = performance.now();
       const times: [string, number][] = [];
-      const timed: Reporter = { ...reporter, step: (title, work, summary) => timing(times, title, () => reporter.step(title, work, summary)) };
+      const timed: Reporter = {
+        ...reporter,
+        step: (title, work, summary) => timing(times, title, () => reporter.step(title, work, summary)),
+      };
       const keys = await demoKeys();
-      const context = await timed.step('start emulator', () => openContext(undefined, () => undefined), () => 'Azure, emulated on this machine');
+      const context = await timed.step(
+        'start emulator',
+        () => openContext(undefined, () => undefined),
+        () => 'Azure, emulated on this machine',
+      );
       try {
         // A demonstration shows every step, also where an earlier one left its results.
         await rm(join(FOLDER, 'work'), { recursive: true, force: true });
@@ -34,7 +41,9 @@ export function demoCommand(): Command {
           keys,
           {
             data: { inputPath: mnistFolder(), dataType: 'idx', name: 'digits' },
-            configuration: parseTrainingConfig({ training: { input_size: 784, hidden_size: 512, output_size: 10, epochs: 5 } }),
+            configuration: parseTrainingConfig({
+              training: { input_size: 784, hidden_size: 512, output_size: 10, epochs: 5 },
+            }),
             workDir: join(FOLDER, 'work'),
             keepPlaintext: false,
             consent: async (proposed) => {
@@ -46,7 +55,10 @@ export function demoCommand(): Command {
         const run = await finishRun(context, keys, agreement, join(FOLDER, 'models'), timed);
         const rootsFile = context.deployment.emulator?.rootsFile;
         const verdict = await timed.step('verify receipt', () =>
-          verifyFolder(run.folder, { owners: [keys.ownerId], ...(rootsFile === undefined ? {} : { emulatorRoots: rootsFile }) }),
+          verifyFolder(run.folder, {
+            owners: [keys.ownerId],
+            ...(rootsFile === undefined ? {} : { emulatorRoots: rootsFile }),
+          }),
         );
         const { content } = run;
         if (json === true) {
@@ -119,10 +131,14 @@ async function timing<T>(times: [string, number][], title: string, work: () => P
 
 function waivedText(hygiene: Readonly<Record<string, unknown>>): string {
   const waived = Array.isArray(hygiene.waived) ? hygiene.waived : [];
-  return waived.length === 0 ? 'every check passed' : `waived, since this machine is not ours to set up: ${waived.join(', ')}`;
+  return waived.length === 0
+    ? 'every check passed'
+    : `waived, since this machine is not ours to set up: ${waived.join(', ')}`;
 }
 
 function missingText(confinement: Readonly<Record<string, unknown>>): string {
   const missing = Array.isArray(confinement.missing) ? confinement.missing : [];
-  return missing.length === 0 ? 'confined: no network, no files, no new privileges' : `this system could not confine: ${missing.join(', ')}`;
+  return missing.length === 0
+    ? 'confined: no network, no files, no new privileges'
+    : `this system could not confine: ${missing.join(', ')}`;
 }

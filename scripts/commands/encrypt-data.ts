@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { importJwk, publicJwk, type RsaPublicJwk, thumbprint } from '../../runtime/crypto/jwk.ts';
 import { type SealingKey, type SealResult, sealDataset } from '../../runtime/data/seal-dataset.ts';
-import { DEFAULT_SEALED_FOLDER } from '../../runtime/data/sealing-targets.ts';
+import { DEFAULT_SEALED_FOLDER, planSealing } from '../../runtime/data/sealing-targets.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { parseKeyId, thumbprintKeyId } from '../../runtime/keys/slots.ts';
 import { openContext } from '../context.ts';
@@ -100,6 +100,8 @@ it is exportable, its release policy is locked and wrapKey is all that it may do
 
 async function findKey(flags: EncryptFlags, log: (line: string) => void): Promise<SealingKey> {
   if (flags.keyFile === undefined) {
+    // Before an emulator is started for nothing.
+    await planSealing(flags.inputPath, flags.outputPath);
     const context = await openContext(flags.deployment, log);
     try {
       return await vaultKey(context, chooseKeyName(context.deployment, flags.keyName));

@@ -9,19 +9,24 @@ const DEFAULT_CONFIGURATION = { training: { input_size: 784, hidden_size: 512, o
 export function initCommand(): Command {
   return new Command('init')
     .description('make one local key (data owner, model owner and recipient in one) and a training.json')
-    .option('-k, --key-file <file>', 'where the key goes', DEFAULT_KEY_FILE)
+    .option('--owner-key <file>', 'where the key goes', DEFAULT_KEY_FILE)
     .option('-c, --config <file>', 'where the configuration goes', 'training.json')
     .option('-n, --name <name>', 'name that others see in agreements', userInfo().username)
-    .addHelpText('after', '\nExample:\n  $ ctrain init --name "Hospital A"\n\nThe key file is readable by you alone and is never overwritten. Keep a copy: models are sealed to it.')
-    .action(async ({ keyFile, config, name }: { keyFile: string; config: string; name: string }) => {
-      const keys = await createLocalKeys(keyFile, name);
-      console.log(`key            ${keyFile} (${keys.ownerId.slice(0, 12)}, ${name})`);
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ ctrain init --name "Hospital A"\n\nThe key file is readable by you alone and is never overwritten. Keep a copy: models are sealed to it.',
+    )
+    .action(async ({ ownerKey, config, name }: { ownerKey: string; config: string; name: string }) => {
+      const keys = await createLocalKeys(ownerKey, name);
+      console.log(`key            ${ownerKey} (${keys.ownerId.slice(0, 12)}, ${name})`);
       const exists = await access(config).then(
         () => true,
         () => false,
       );
       if (!exists) await writeFileAtomic(config, `${JSON.stringify(DEFAULT_CONFIGURATION, null, 2)}\n`);
       console.log(`configuration  ${config}${exists ? ' (left as it was)' : ''}`);
-      console.log('next           ctrain train --data YOUR.csv');
+      console.log(
+        `next           ctrain train --data YOUR.csv (set the sizes in ${config} to your data's; without that file it takes some that fit)`,
+      );
     });
 }

@@ -6,17 +6,17 @@ import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
 import { openContext } from '../context.ts';
 import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
-import { chooseKeyName } from '../run/key-name.ts';
 import { explainAgreement } from '../run/approve.ts';
+import { chooseKeyName } from '../run/key-name.ts';
 import { proposeAgreement } from '../run/propose.ts';
 
 interface ProposeFlags {
   readonly dataset: string[];
   readonly config: string;
-  readonly out: string;
+  readonly outputPath: string;
   readonly name: string;
   readonly keyName?: string;
-  readonly keyFile: string;
+  readonly ownerKey: string;
   readonly maxRuns: string;
   readonly days: string;
   readonly deployment?: string;
@@ -29,17 +29,22 @@ export function proposeCommand(): Command {
     .description('write an agreement: which datasets, which configuration, which trainer, who gets the model')
     .requiredOption('-s, --dataset <prefix...>', "uploaded datasets, as 'ctrain upload' printed them")
     .option('-c, --config <file>', 'training configuration', 'training.json')
-    .option('-o, --out <file>', 'where the agreement goes', 'agreement.dsse.json')
+    .option('-o, --output-path <file>', 'where the agreement goes', 'agreement.dsse.json')
     .option('-n, --name <name>', 'name of the agreement', 'training')
-    .option('--key-name <name>', 'release key of the data, with or without its digest')
-    .option('-k, --key-file <file>', 'your local key', DEFAULT_KEY_FILE)
+    .option('-k, --key-name <name>', 'release key of the data, with or without its digest (default: the newest)')
+    .option('--owner-key <file>', 'your local key', DEFAULT_KEY_FILE)
     .option('--max-runs <count>', 'how many runs it allows', '10')
     .option('--days <count>', 'how long it holds', '30')
-    .option('-d, --deployment <file>', 'deployment file', undefined)
-    .addHelpText('after', '\nExample:\n  $ ctrain propose --dataset OWNER/digits/1 --config training.json\n\nNobody has signed it yet: every party runs ctrain approve.')
+    .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ ctrain propose --dataset OWNER/digits/1 --config training.json\n\nNobody has signed it yet: every party runs ctrain approve.',
+    )
     .action(async (flags: ProposeFlags) => {
-      const keys = await loadLocalKeys(flags.keyFile);
+      const keys = await loadLocalKeys(flags.ownerKey);
       const configuration = await readTrainingConfig(flags.config);
+      const maxRuns = positive('--max-runs', flags.maxRuns);
+      const days = positive('--days', flags.days);
       const context = await openContext(flags.deployment, console.error);
       try {
         const { agreement, envelope } = await proposeAgreement(context, keys, {
@@ -47,12 +52,12 @@ export function proposeCommand(): Command {
           prefixes: flags.dataset,
           keyName: chooseKeyName(context.deployment, flags.keyName),
           configuration,
-          maxRuns: positive('--max-runs', flags.maxRuns),
-          notAfter: new Date(Date.now() + positive('--days', flags.days) * DAY_MS),
+          maxRuns,
+          notAfter: new Date(Date.now() + days * DAY_MS),
         });
-        await writeFileAtomic(flags.out, serialiseEnvelope(envelope));
+        await writeFileAtomic(flags.outputPath, serialiseEnvelope(envelope));
         for (const line of explainAgreement(agreement)) console.log(line);
-        console.log(`\nwritten to ${flags.out}; next: ctrain approve --agreement ${flags.out}`);
+        console.log(`\nwritten to ${flags.outputPath}; next: ctrain approve --agreement ${flags.outputPath}`);
       } finally {
         await context.close();
       }
@@ -71,7 +76,11 @@ export async function readTrainingConfig(path: string): Promise<TrainingConfig> 
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new SecureTrainingError('CONFIG_INVALID', `${path}: not JSON: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    throw new SecureTrainingError(
+      'CONFIG_INVALID',
+      `${path}: not JSON: ${cause instanceof Error ? cause.message : cause}`,
+      { cause },
+    );
   }
   return parseTrainingConfig(value, path);
 }

@@ -13,8 +13,11 @@ export function publishTrainerCommand(): Command {
     .description('build the trainer bundle, print what is in it, and put it into the store under its digest')
     .option('--dry-run', 'build and print, upload nothing')
     .option('--json', 'machine-readable output')
-    .option('-d, --deployment <file>', 'deployment file')
-    .addHelpText('after', '\nExample:\n  $ ctrain publish-trainer --deployment deployment.json\n\nThe digest it prints goes into the environment file of the training stack and into every agreement.')
+    .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ ctrain publish-trainer --deployment deployment.json\n\nThe digest it prints goes into the environment file of the training stack and into every agreement.',
+    )
     .action(async ({ dryRun, json, deployment }: { dryRun?: boolean; json?: boolean; deployment?: string }) => {
       const folder = await mkdtemp(join(tmpdir(), 'ctrain-bundle-'));
       try {

@@ -7,7 +7,7 @@ export function runsCommand(): Command {
   return new Command('runs')
     .description('list the runs there are and how far each one is')
     .option('--json', 'machine-readable output')
-    .option('-d, --deployment <file>', 'deployment file')
+    .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .addHelpText('after', '\nExample:\n  $ ctrain runs --json')
     .action(async ({ json, deployment }: { json?: boolean; deployment?: string }) => {
       const context = await openContext(deployment, console.error);
@@ -19,7 +19,10 @@ export function runsCommand(): Command {
         }
         if (runs.length === 0) console.log('no runs yet');
         for (const { request, status } of runs) {
-          const where = status?.progress === undefined || status.state === 'finished' ? (status?.step ?? '') : progressText(status.progress);
+          const where =
+            status?.progress === undefined || status.state === 'finished'
+              ? (status?.step ?? '')
+              : progressText(status.progress);
           console.log(`${request.runId}  ${(status?.state ?? 'queued').padEnd(11)} ${status?.message ?? where}`);
         }
       } finally {

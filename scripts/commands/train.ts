@@ -2,11 +2,12 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import { openContext } from '../context.ts';
-import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
+import type { TrainingConfig } from '../../runtime/training-config.ts';
+import { type ChosenDeployment, type Context, chooseDeployment } from '../context.ts';
+import { DEFAULT_KEY_FILE, type LocalKeys, loadLocalKeys } from '../local-keys.ts';
 import { count, type Reporter, terminalReporter } from '../progress.ts';
-import { explainAgreement } from '../run/approve.ts';
-import { type FinishedRun, finishRun, prepareRun } from '../run/pipeline.ts';
+import { explainAgreement, readAgreement } from '../run/approve.ts';
+import { agreeOnRows, type FinishedRun, finishRun, type PipelineOptions, prepareRows } from '../run/pipeline.ts';
 import { verifyFolder } from '../run/verify-folder.ts';
 import { confirm, readAgreementFile } from './approve.ts';
 import { readTrainingConfig } from './propose.ts';
@@ -18,7 +19,7 @@ interface TrainFlags {
   readonly label?: string;
   readonly agreement?: string;
   readonly config?: string;
-  readonly keyFile: string;
+  readonly ownerKey: string;
   readonly modelsDir: string;
   readonly keepPlaintext?: boolean;
   readonly yes?: boolean;
@@ -34,12 +35,12 @@ export function trainCommand(): Command {
     .option('-l, --label <column>', 'label column (default: label, target, y or class)')
     .option('-a, --agreement <file>', 'instead of --data: a signed agreement about data already uploaded')
     .option('-c, --config <file>', 'training configuration (default: training.json, else one that fits the data)')
-    .option('-k, --key-file <file>', 'your local key', DEFAULT_KEY_FILE)
+    .option('--owner-key <file>', 'your local key', DEFAULT_KEY_FILE)
     .option('-m, --models-dir <folder>', 'where the opened model goes', 'models')
     .option('--keep-plaintext', 'keep the prepared rows that were made on the way')
     .option('-y, --yes', 'sign without asking')
     .option('--json', 'machine-readable output')
-    .option('-d, --deployment <file>', 'deployment file')
+    .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .addHelpText(
       'after',
       `
@@ -53,35 +54,19 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
       if ((flags.data === undefined) === (flags.agreement === undefined)) {
         throw new SecureTrainingError('CONFIG_INVALID', 'train wants either --data FILE or --agreement FILE');
       }
-      const keys = await loadLocalKeys(flags.keyFile);
+      const keys = await loadLocalKeys(flags.ownerKey);
       const configuration = await chosenConfiguration(flags.config);
       const reporter = terminalReporter(process.stdout, { quiet: flags.json === true });
-      const context = await openContext(flags.deployment, flags.json === true ? console.error : reporter.line);
+      const say = flags.json === true ? console.error : reporter.line;
+      const chosen = await chooseDeployment(flags.deployment, say);
+      // Looks at what it is given before anything is started: a wrong row costs nobody an emulator.
+      const agree =
+        flags.data === undefined
+          ? await agreedBefore(flags.agreement ?? '')
+          : await agreeingOn(chosen, keys, pipelineOptions(flags, flags.data, configuration, say), reporter);
+      const context = await chosen.open();
       try {
-        const agreement =
-          flags.data === undefined
-            ? await readAgreementFile(flags.agreement ?? '')
-            : (
-                await prepareRun(
-                  context,
-                  keys,
-                  {
-                    data: {
-                      inputPath: flags.data,
-                      ...(flags.dataType === undefined ? {} : { dataType: flags.dataType as 'csv' | 'idx' }),
-                      ...(flags.label === undefined ? {} : { label: flags.label }),
-                    },
-                    configuration,
-                    workDir: join('.ctrain', 'work'),
-                    keepPlaintext: flags.keepPlaintext === true,
-                    consent: async (proposed) => {
-                      for (const line of explainAgreement(proposed)) reporter.line(`  ${line}`);
-                      if (flags.yes !== true) await confirm('Sign this?');
-                    },
-                  },
-                  reporter,
-                )
-              ).agreement;
+        const agreement = await agree(context);
         const run = await finishRun(context, keys, agreement, flags.modelsDir, reporter);
         const { emulator } = context.deployment;
         const verdict = await verifyFolder(run.folder, {
@@ -90,7 +75,9 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
         });
         if (flags.json === true) {
           const { runId, folder, content } = run;
-          console.log(JSON.stringify({ runId, folder, metrics: content.metrics, model: content.model, verdict: verdict.verdict }));
+          console.log(
+            JSON.stringify({ runId, folder, metrics: content.metrics, model: content.model, verdict: verdict.verdict }),
+          );
         } else {
           for (const line of verdictLines(verdict)) reporter.line(line);
           summarise(run, reporter);
@@ -101,7 +88,48 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
     });
 }
 
-async function chosenConfiguration(path: string | undefined) {
+type Agree = (context: Context) => Promise<Uint8Array>;
+
+async function agreedBefore(path: string): Promise<Agree> {
+  const bytes = await readAgreementFile(path);
+  readAgreement(bytes);
+  return async () => bytes;
+}
+
+async function agreeingOn(
+  chosen: ChosenDeployment,
+  keys: LocalKeys,
+  options: PipelineOptions,
+  reporter: Reporter,
+): Promise<Agree> {
+  const rows = await prepareRows(chosen.deployment, keys, options, reporter);
+  return async (context) => (await agreeOnRows(context, keys, rows, options, reporter)).agreement;
+}
+
+function pipelineOptions(
+  { dataType, label, keepPlaintext, yes }: TrainFlags,
+  inputPath: string,
+  configuration: TrainingConfig | undefined,
+  say: (line: string) => void,
+): PipelineOptions {
+  return {
+    data: {
+      inputPath,
+      // Anything else is refused when the rows are prepared, with the types there are.
+      ...(dataType === undefined ? {} : { dataType: dataType as 'csv' | 'idx' }),
+      ...(label === undefined ? {} : { label }),
+    },
+    configuration,
+    workDir: join('.ctrain', 'work'),
+    keepPlaintext: keepPlaintext === true,
+    consent: async (proposed) => {
+      for (const line of explainAgreement(proposed)) say(`  ${line}`);
+      if (yes !== true) await confirm('Sign this?');
+    },
+  };
+}
+
+async function chosenConfiguration(path: string | undefined): Promise<TrainingConfig | undefined> {
   if (path !== undefined) return readTrainingConfig(path);
   const present = await access('training.json').then(
     () => true,

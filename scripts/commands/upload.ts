@@ -1,7 +1,10 @@
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { blobStore } from '../../runtime/azure/blob-store.ts';
+import { MANIFEST_FILE, readSealedFolder } from '../../runtime/data/sealed-folder.ts';
 import { DEFAULT_SEALED_FOLDER } from '../../runtime/data/sealing-targets.ts';
 import { type UploadResult, uploadDataset } from '../../runtime/data/upload-dataset.ts';
+import { SecureTrainingError } from '../../runtime/errors.ts';
 import { openContext } from '../context.ts';
 import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
 import { bytes, terminalReporter } from '../progress.ts';
@@ -36,6 +39,13 @@ frozen: the next encrypt-data starts a new one.`,
     .action(async (flags: UploadFlags) => {
       const owner = await loadLocalKeys(flags.ownerKey);
       const reporter = terminalReporter(process.stderr, { quiet: flags.json === true });
+      // Before an emulator is started for nothing.
+      if ((await readSealedFolder(flags.inputPath, owner.signingJwk)) === undefined) {
+        throw new SecureTrainingError(
+          'CONFIG_INVALID',
+          `${join(flags.inputPath, MANIFEST_FILE)} is missing: run 'ctrain encrypt-data' first`,
+        );
+      }
       const context = await openContext(flags.deployment, reporter.line);
       try {
         const { deployment, network, credential } = context;

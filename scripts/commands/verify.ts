@@ -30,7 +30,7 @@ export function verifyCommand(): Command {
       `
 Examples:
   $ ctrain verify models/run-1 --owner kR3...Yw
-  $ ctrain verify models/run-1 --emulator-roots .ctrain/emulator/emulator-roots.json
+  $ ctrain verify models/run-1 --emulator-roots .ctrain/emulator/roots.json
 
 Exit codes: ${Object.entries(VERDICT_EXIT_CODES)
         .map(([verdict, code]) => `${code} ${verdict}`)

@@ -1,9 +1,9 @@
-import type { Context } from '../context.ts';
-import type { LocalKeys } from '../local-keys.ts';
 import { grantRole, RELEASE_ROLE } from '../../runtime/azure/resource-manager.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { type Agreement, parseAgreement } from '../../runtime/statements/agreement.ts';
 import { addSignature, type Envelope, parseEnvelope, readStatement } from '../../runtime/statements/dsse.ts';
+import type { Context } from '../context.ts';
+import type { LocalKeys } from '../local-keys.ts';
 
 /** What somebody signs, in plain words: whose data, which code, who gets what, and what the vault cannot check. */
 export function explainAgreement(agreement: Agreement): string[] {
@@ -12,7 +12,9 @@ export function explainAgreement(agreement: Agreement): string[] {
     `agreement   ${agreement.name}, ${agreement.purpose}, up to ${agreement.maxRuns} runs, until ${agreement.notAfter}`,
     ...agreement.owners.flatMap((owner) => [
       `data        of ${owner.name} (${owner.ownerId.slice(0, 12)}): ` +
-        owner.datasets.map((set) => `${set.dataset} version ${set.version} (manifest ${set.manifestDigest.slice(0, 12)})`).join(', '),
+        owner.datasets
+          .map((set) => `${set.dataset} version ${set.version} (manifest ${set.manifestDigest.slice(0, 12)})`)
+          .join(', '),
       `key         ${owner.keyName} in ${owner.vaultHost}, released to machines attested by ${owner.attestationAuthority}`,
     ]),
     `code        trainer bundle ${agreement.trainers.map((sha256) => sha256.slice(0, 12)).join(' or ')}, no custom code`,
@@ -21,7 +23,9 @@ export function explainAgreement(agreement: Agreement): string[] {
     }`,
     `let out     ${agreement.metrics.join(', ') || 'no metric'}`,
     `machine     ${agreement.environment.generations.join(' or ')}, ${
-      agreement.environment.vmIds === 'any' ? 'any virtual machine with the role' : `virtual machine ${agreement.environment.vmIds.join(', ')}`
+      agreement.environment.vmIds === 'any'
+        ? 'any virtual machine with the role'
+        : `virtual machine ${agreement.environment.vmIds.join(', ')}`
     }`,
     'mind        the vault checks four facts: genuine SEV-SNP under the paravisor, secure boot, a token of the named',
     '            authority, a caller with the role. Which program runs is checked by the trainer itself: a hostile',
@@ -38,7 +42,10 @@ export async function approveAgreement(context: Context, keys: LocalKeys, bytes:
   const agreement = readAgreement(bytes);
   const isOwner = agreement.owners.some((owner) => owner.ownerId === keys.ownerId);
   if (!isOwner && agreement.modelOwner.ownerId !== keys.ownerId) {
-    throw new SecureTrainingError('CONSENT_MISSING', `${keys.name} (${keys.ownerId.slice(0, 12)}) is no party of agreement ${agreement.name}`);
+    throw new SecureTrainingError(
+      'CONSENT_MISSING',
+      `${keys.name} (${keys.ownerId.slice(0, 12)}) is no party of agreement ${agreement.name}`,
+    );
   }
   const signed = addSignature(parseEnvelope(bytes), keys.signing);
   if (isOwner) {

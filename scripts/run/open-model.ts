@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { sha256, toHex } from '../../runtime/crypto/bytes.ts';
 import { importJwk, thumbprint } from '../../runtime/crypto/jwk.ts';
@@ -25,15 +25,21 @@ export const RUN_FOLDER = {
  * Downloads, checks and opens the model of a finished run. The folder appears whole or not at all.
  * @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED` when the model is not the receipt's, or is not sealed to this key
  */
-export async function openModel(runs: BlobStore, keys: LocalKeys, runId: string, outputDir: string): Promise<ReceiptContent> {
+export async function openModel(
+  runs: BlobStore,
+  keys: LocalKeys,
+  runId: string,
+  outputDir: string,
+): Promise<ReceiptContent> {
   checkRunId(runId);
   const receiptBytes = await readBlob(runs, `${runId}/receipt.dsse.json`);
   const { content } = parseReceipt(receiptBytes);
   const target = resolve(outputDir);
-  await mkdir(dirname(target), { recursive: true });
-  const partial = await mkdtemp(join(dirname(target), `.${basename(target)}-`));
+  // One name, so that what a kill left is not left for good.
+  const partial = join(dirname(target), `.${basename(target)}.partial`);
+  await rm(partial, { recursive: true, force: true });
   try {
-    await mkdir(join(partial, RUN_FOLDER.model));
+    await mkdir(join(partial, RUN_FOLDER.model), { recursive: true, mode: 0o700 });
     for (const name of MODEL_FILES) {
       const plaintext = await openModelFile(runs, keys, content, name);
       await writeFile(join(partial, RUN_FOLDER.model, name), plaintext, { mode: 0o600 });
@@ -41,7 +47,10 @@ export async function openModel(runs: BlobStore, keys: LocalKeys, runId: string,
     await writeFile(join(partial, RUN_FOLDER.receipt), receiptBytes);
     await writeFile(join(partial, RUN_FOLDER.agreement), await readBlob(runs, `${runId}/agreement.dsse.json`));
     await writeFile(join(partial, RUN_FOLDER.signature), await readBlob(runs, `${runId}/model.sig`));
-    await writeFile(join(partial, RUN_FOLDER.signingKey), importJwk(content.receiptKey).export({ type: 'spki', format: 'pem' }));
+    await writeFile(
+      join(partial, RUN_FOLDER.signingKey),
+      importJwk(content.receiptKey).export({ type: 'spki', format: 'pem' }),
+    );
     await writeFile(join(partial, RUN_FOLDER.annex), JSON.stringify(await openAnnexes(runs, keys, content)));
     await rm(target, { recursive: true, force: true });
     await rename(partial, target);
@@ -52,15 +61,22 @@ export async function openModel(runs: BlobStore, keys: LocalKeys, runId: string,
   return content;
 }
 
-async function openModelFile(runs: BlobStore, keys: LocalKeys, content: ReceiptContent, name: string): Promise<Uint8Array> {
+async function openModelFile(
+  runs: BlobStore,
+  keys: LocalKeys,
+  content: ReceiptContent,
+  name: string,
+): Promise<Uint8Array> {
   const subject = content.model.find((file) => file.name === name);
   if (subject === undefined) throw rejected(`${name} is no subject of the receipt`);
   const path = `${content.runId}/model/${name}`;
   const file = parseSealedFile(await readBlob(runs, `${path}.json`), `${path}.sealed`);
   const sealed = await readBlob(runs, `${path}.sealed`);
-  if (file.object.sealedSha256 !== subject.sealedSha256) throw rejected(`${path}.sealed is not the model of its receipt`);
+  if (file.object.sealedSha256 !== subject.sealedSha256)
+    throw rejected(`${path}.sealed is not the model of its receipt`);
   const plaintext = openFile(file, sealed, keyIdOf(keys), keys.decryption);
-  if (toHex(sha256(plaintext)) !== subject.plainSha256) throw rejected(`${path}.sealed does not hold the model of its receipt`);
+  if (toHex(sha256(plaintext)) !== subject.plainSha256)
+    throw rejected(`${path}.sealed does not hold the model of its receipt`);
   return plaintext;
 }
 

@@ -1,15 +1,16 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { blobStore } from '../../runtime/azure/blob-store.ts';
-import { toHex } from '../../runtime/crypto/bytes.ts';
+import type { Deployment } from '../../runtime/catalogue.ts';
 import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
-import { type PrepareOptions, prepareData } from '../../runtime/data/prepare/prepare.ts';
+import type { DatasetDescription } from '../../runtime/data/dataset-file.ts';
+import { prepareData } from '../../runtime/data/prepare/prepare.ts';
 import type { DataProgress } from '../../runtime/data/progress.ts';
 import { sealDataset } from '../../runtime/data/seal-dataset.ts';
 import { datasetPrefix } from '../../runtime/data/sealed-folder.ts';
 import { nextFreeVersion, uploadDataset } from '../../runtime/data/upload-dataset.ts';
+import { SecureTrainingError } from '../../runtime/errors.ts';
+import { requireFit } from '../../runtime/open-datasets.ts';
 import type { RunStatus } from '../../runtime/queue.ts';
 import type { Agreement } from '../../runtime/statements/agreement.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
@@ -25,11 +26,19 @@ import { openModel } from './open-model.ts';
 import { proposeAgreement } from './propose.ts';
 import { runStore, submitRun, watchRun } from './submit.ts';
 import { vaultKey } from './vault-key.ts';
+import {
+  fingerprint,
+  type RowSource,
+  readUploaded,
+  removeEmptyFolders,
+  shortDigest,
+  uploadedFile,
+} from './work-folder.ts';
 
 const DAY_MS = 86_400_000;
 
 export interface PipelineOptions {
-  readonly data: Pick<PrepareOptions, 'inputPath' | 'dataType' | 'label' | 'name' | 'seed'>;
+  readonly data: RowSource;
   /** `undefined`: one that fits the data. */
   readonly configuration: TrainingConfig | undefined;
   /** Folder for what this pipeline makes on the way; a rerun goes on from what is there. */
@@ -48,68 +57,99 @@ export interface PreparedRun {
  * From a file of plain rows to a signed agreement about sealed ones. Every step leaves its result whole, so that the
  * same call goes on where an earlier one was stopped; another input or configuration starts anew beside it.
  */
-export async function prepareRun(context: Context, keys: LocalKeys, options: PipelineOptions, reporter: Reporter): Promise<PreparedRun> {
-  const folder = join(options.workDir, await fingerprint(options, keys));
-  const processed = join(folder, 'processed');
-  const encrypted = join(folder, 'encrypted');
-  const agreementFile = join(folder, 'agreement.dsse.json');
-  const { deployment, network, credential } = context;
+export async function prepareRun(
+  context: Context,
+  keys: LocalKeys,
+  options: PipelineOptions,
+  reporter: Reporter,
+): Promise<PreparedRun> {
+  const rows = await prepareRows(context.deployment, keys, options, reporter);
+  return agreeOnRows(context, keys, rows, options, reporter);
+}
 
-  const done = await readFile(join(folder, 'uploaded.json'), 'utf8').catch(() => undefined);
-  let manifest: Manifest;
-  if (done === undefined) {
-    const prepared = await reporter.step(
+/** Rows that have been looked at, and what has become of them so far. */
+export interface PreparedRows {
+  /** Folder of everything that is made of these rows. */
+  readonly folder: string;
+  /** `undefined`: they are in the store already. */
+  readonly description: DatasetDescription | undefined;
+}
+
+/**
+ * Checks and splits the rows, unless they are in this deployment's store already. Nothing is left where a row is wrong.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` for a wrong row, or rows that do not fit the configuration
+ */
+export async function prepareRows(
+  deployment: Deployment | undefined,
+  keys: LocalKeys,
+  { data, configuration, workDir }: PipelineOptions,
+  reporter: Reporter,
+): Promise<PreparedRows> {
+  const folder = join(workDir, await fingerprint(data, keys));
+  if (deployment !== undefined && (await readUploaded(folder, deployment)) !== undefined)
+    return { folder, description: undefined };
+  const processed = join(folder, 'processed');
+  try {
+    const { description } = await reporter.step(
       'prepare data',
-      (show) => prepareData({ ...options.data, outputDir: processed, onProgress: fraction(show) }),
-      ({ rows, description }) => `${count(rows)} rows, ${description.schema.featureCount} features, ${description.schema.classes.length} classes`,
+      async (show) => {
+        const prepared = await prepareData({ ...data, outputDir: processed, onProgress: fraction(show) });
+        if (configuration !== undefined) requireFit(prepared.description.schema, configuration);
+        return prepared;
+      },
+      (result) =>
+        `${count(result.rows)} rows, ${result.description.schema.featureCount} features, ${result.description.schema.classes.length} classes`,
     );
-    const kek = await vaultKey(context, chooseKeyName(deployment));
-    const store = blobStore(network, credential, deployment.storage.blobEndpoint, 'datasets');
-    const lowestVersion = await nextFreeVersion(store, keys.ownerId, prepared.description.name);
-    const sealed = await reporter.step(
-      'seal data',
-      (show) =>
-        sealDataset({
-          inputPath: processed,
-          outputPath: encrypted,
-          kek,
-          escrow: keys.recipientJwk,
-          ownerKey: keys.signing,
-          lowestVersion,
-          onProgress: fraction(show),
-        }),
-      (result) => `${result.manifest.objects.length} objects, ${bytes(sealedBytes(result.manifest))}, key ${kek.keyId.split('/').at(-2)}`,
-    );
-    manifest = sealed.manifest;
-    const prefix = datasetPrefix(manifest);
-    await reporter.step(
-      'upload',
-      (show) =>
-        uploadDataset({
-          folder: encrypted,
-          store,
-          ownerKey: keys.signingJwk,
-          onProgress: fraction(show),
-        }),
-      () => `datasets/${prefix.slice(0, 12)}…/${manifest.dataset}/${manifest.version}`,
-    );
-    await writeFileAtomic(join(folder, 'uploaded.json'), JSON.stringify(manifest));
-    if (!options.keepPlaintext) await rm(processed, { recursive: true, force: true });
-  } else {
-    manifest = JSON.parse(done) as Manifest;
-    reporter.line(`  ${manifest.dataset} version ${manifest.version} was uploaded before`);
+    return { folder, description };
+  } catch (error) {
+    await rm(processed, { recursive: true, force: true });
+    await removeEmptyFolders(folder);
+    throw error;
   }
+}
+
+/** The rest of {@link prepareRun}. */
+export async function agreeOnRows(
+  context: Context,
+  keys: LocalKeys,
+  { folder, description }: PreparedRows,
+  options: PipelineOptions,
+  reporter: Reporter,
+): Promise<PreparedRun> {
+  const { deployment } = context;
+  const agreementFile = join(
+    folder,
+    `agreement-${shortDigest(JSON.stringify(options.configuration ?? null))}.dsse.json`,
+  );
+  let manifest = await readUploaded(folder, deployment);
+  try {
+    if (manifest !== undefined) reporter.line(`  ${manifest.dataset} version ${manifest.version} was uploaded before`);
+    // Not there although prepareRows saw it: the store changed in between.
+    else if (description === undefined)
+      throw new SecureTrainingError('UNAVAILABLE', 'the deployment changed meanwhile');
+    else {
+      manifest = await sealAndUpload(context, keys, folder, description, reporter);
+      await writeFileAtomic(uploadedFile(folder, deployment), JSON.stringify(manifest));
+    }
+  } finally {
+    // Also what an earlier command left that was killed.
+    if (!options.keepPlaintext) await rm(join(folder, 'processed'), { recursive: true, force: true });
+  }
+  const { dataset } = manifest;
+  const prefix = datasetPrefix(manifest);
+  const fitting = options.configuration ?? fittingConfiguration(manifest);
 
   const existing = await readFile(agreementFile).catch(() => undefined);
-  if (existing !== undefined && stillHolds(readAgreement(existing), context, new Date())) return { agreement: existing, manifest };
+  if (existing !== undefined && stillHolds(readAgreement(existing), context, new Date()))
+    return { agreement: existing, manifest };
   const agreement = await reporter.step(
     'agree',
     async () => {
       const proposal = await proposeAgreement(context, keys, {
-        name: manifest.dataset,
-        prefixes: [datasetPrefix(manifest)],
+        name: dataset,
+        prefixes: [prefix],
         keyName: chooseKeyName(deployment),
-        configuration: options.configuration ?? fittingConfiguration(manifest),
+        configuration: fitting,
         maxRuns: 10,
         notAfter: new Date(Date.now() + 30 * DAY_MS),
       });
@@ -120,6 +160,41 @@ export async function prepareRun(context: Context, keys: LocalKeys, options: Pip
   );
   await writeFileAtomic(agreementFile, agreement);
   return { agreement, manifest };
+}
+
+async function sealAndUpload(
+  context: Context,
+  keys: LocalKeys,
+  folder: string,
+  { name }: DatasetDescription,
+  reporter: Reporter,
+): Promise<Manifest> {
+  const { deployment, network, credential } = context;
+  const encrypted = join(folder, 'encrypted');
+  const kek = await vaultKey(context, chooseKeyName(deployment));
+  const store = blobStore(network, credential, deployment.storage.blobEndpoint, 'datasets');
+  const lowestVersion = await nextFreeVersion(store, keys.ownerId, name);
+  const { manifest } = await reporter.step(
+    'seal data',
+    (show) =>
+      sealDataset({
+        inputPath: join(folder, 'processed'),
+        outputPath: encrypted,
+        kek,
+        escrow: keys.recipientJwk,
+        ownerKey: keys.signing,
+        lowestVersion,
+        onProgress: fraction(show),
+      }),
+    (result) =>
+      `${result.manifest.objects.length} objects, ${bytes(sealedBytes(result.manifest))}, key ${kek.keyId.split('/').at(-2)}`,
+  );
+  await reporter.step(
+    'upload',
+    (show) => uploadDataset({ folder: encrypted, store, ownerKey: keys.signingJwk, onProgress: fraction(show) }),
+    () => `datasets/${datasetPrefix(manifest).slice(0, 12)}…/${manifest.dataset}/${manifest.version}`,
+  );
+  return manifest;
 }
 
 export interface FinishedRun {
@@ -156,7 +231,7 @@ export async function finishRun(
 }
 
 /** The deck's three numbers for this data; a hidden layer of 512, or less for few features. */
-export function fittingConfiguration({ schema }: Manifest): TrainingConfig {
+function fittingConfiguration({ schema }: Manifest): TrainingConfig {
   const hidden_size = Math.min(512, Math.max(16, schema.featureCount * 4));
   return parseTrainingConfig({
     training: { input_size: schema.featureCount, hidden_size, output_size: schema.classes.length },
@@ -167,29 +242,14 @@ export function sealedBytes({ objects }: Manifest): number {
   return objects.reduce((sum, object) => sum + object.ciphertextSize, 0);
 }
 
-/** Names the work folder: same input, options and owner, same folder. */
-async function fingerprint({ data, configuration }: PipelineOptions, keys: LocalKeys): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify([data, configuration ?? null, keys.ownerId]));
-  const files = (await stat(data.inputPath).catch(() => undefined))?.isDirectory()
-    ? (await readdir(data.inputPath)).sort().map((name) => join(data.inputPath, name))
-    : [data.inputPath];
-  for (const file of files) {
-    // What cannot be read is told by prepareData, in its own words.
-    await hashFile(file, hash).catch(() => undefined);
-  }
-  return toHex(Uint8Array.from(hash.digest())).slice(0, 16);
-}
-
-async function hashFile(path: string, hash: ReturnType<typeof createHash>): Promise<void> {
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
-}
-
 /** Whether a signed agreement is still about the deployed trainer, the newest key and the present. */
 function stillHolds(agreement: Agreement, { deployment }: Context, now: Date): boolean {
   return (
     Date.parse(agreement.notAfter) > now.getTime() &&
     agreement.trainers.includes(deployment.trainer.bundleSha256) &&
-    agreement.owners.every((owner) => owner.vaultHost === deployment.owner.vaultHost && owner.keyName === deployment.owner.keyNames.at(-1))
+    agreement.owners.every(
+      (owner) => owner.vaultHost === deployment.owner.vaultHost && owner.keyName === deployment.owner.keyNames.at(-1),
+    )
   );
 }
 

@@ -1,5 +1,3 @@
-import type { Context } from '../context.ts';
-import type { LocalKeys } from '../local-keys.ts';
 import { blobStore } from '../../runtime/azure/blob-store.ts';
 import { vaultClient } from '../../runtime/azure/vault.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
@@ -10,9 +8,11 @@ import { type AgreedDataset, type Agreement, agreementStatement } from '../../ru
 import { type Envelope, signStatement } from '../../runtime/statements/dsse.ts';
 import { type Manifest, verifyManifest } from '../../runtime/statements/manifest.ts';
 import type { TrainingConfig } from '../../runtime/training-config.ts';
+import type { Context } from '../context.ts';
+import type { LocalKeys } from '../local-keys.ts';
 
 /** Metrics an agreement lets out when it says nothing else. */
-export const DEFAULT_METRICS = ['loss', 'validation_loss', 'validation_accuracy', 'test_loss', 'test_accuracy'];
+const DEFAULT_METRICS = ['loss', 'validation_loss', 'validation_accuracy', 'test_loss', 'test_accuracy'];
 
 export interface ProposeOptions {
   readonly name: string;
@@ -49,7 +49,10 @@ export async function proposeAgreement(context: Context, keys: LocalKeys, option
   const vault = vaultClient(network, credential, vaultHost);
   const key = await vault.getKey(options.keyName);
   if (key?.releasePolicy === undefined) {
-    throw new SecureTrainingError('CONFIG_INVALID', `${vaultHost}: there is no key ${options.keyName} with a release policy`);
+    throw new SecureTrainingError(
+      'CONFIG_INVALID',
+      `${vaultHost}: there is no key ${options.keyName} with a release policy`,
+    );
   }
   const agreement: Agreement = {
     name: options.name,

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import type { Context } from '../context.ts';
-import type { StepState } from '../progress.ts';
-import { count } from '../progress.ts';
 import { blobStore } from '../../runtime/azure/blob-store.ts';
 import { machineState, startMachine } from '../../runtime/azure/resource-manager.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { listRuns, queueRun, type RunProgress, type RunStatus, readStatus, writeStatus } from '../../runtime/queue.ts';
 import { verifyAgreement } from '../../runtime/statements/agreement.ts';
+import type { Context } from '../context.ts';
+import type { StepState } from '../progress.ts';
+import { count } from '../progress.ts';
 
 /** How often a watcher looks: the emulator is next door, Azure bills by the request. */
 const POLL_MS = { emulator: 200, azure: 3000 } as const;
@@ -32,7 +32,8 @@ export async function submitRun(context: Context, agreement: Uint8Array, now: Da
   const { digest } = verifyAgreement(agreement, { trainerSha256: context.deployment.trainer.bundleSha256, now });
   const runs = runStore(context);
   const unfinished = (await listRuns(runs)).findLast(
-    ({ request, status }) => request.agreementDigest === digest && status?.state !== 'finished' && status?.state !== 'refused',
+    ({ request, status }) =>
+      request.agreementDigest === digest && status?.state !== 'finished' && status?.state !== 'refused',
   );
   const runId = unfinished?.request.runId ?? newRunId(now);
   if (unfinished === undefined) {
@@ -55,20 +56,27 @@ export async function watchRun(context: Context, runId: string, show: (state: St
     const status = await readStatus(runs, runId);
     if (status?.state === 'finished') return status;
     if (status?.state === 'refused' || status?.state === 'interrupted') {
-      throw new SecureTrainingError(status.code ?? 'UNAVAILABLE', `run ${runId}, ${status.step}: ${status.message ?? 'ended'}`, {
-        failures: status.failures ?? [],
-      });
+      throw new SecureTrainingError(
+        status.code ?? 'UNAVAILABLE',
+        `run ${runId}, ${status.step}: ${status.message ?? 'ended'}`,
+        {
+          failures: status.failures ?? [],
+        },
+      );
     }
     if (status !== undefined) show(stateOf(status));
     missed = (await currentMachineState(context)) === 'running' ? 0 : missed + 1;
     if (missed > GONE_AFTER_POLLS) {
-      throw new SecureTrainingError('UNAVAILABLE', `run ${runId}: the machine stopped during ${status?.step ?? 'start'}; the same command goes on from the newest checkpoint`);
+      throw new SecureTrainingError(
+        'UNAVAILABLE',
+        `run ${runId}: the machine stopped during ${status?.step ?? 'start'}; the same command goes on from the newest checkpoint`,
+      );
     }
     await new Promise((done) => setTimeout(done, POLL_MS[context.deployment.kind]));
   }
 }
 
-export async function currentMachineState(context: Context): Promise<string> {
+async function currentMachineState(context: Context): Promise<string> {
   return machineState(context.network, context.credential, machineOf(context));
 }
 

@@ -1,6 +1,6 @@
 import { vaultClient } from '../../runtime/azure/vault.ts';
-import { checkSealingKey } from '../../runtime/data/sealing-key.ts';
 import type { SealingKey } from '../../runtime/data/seal-dataset.ts';
+import { checkSealingKey } from '../../runtime/data/sealing-key.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import type { Context } from '../context.ts';
 

@@ -25,7 +25,11 @@ export async function verifyFolder(folder: string, options: VerifyFolderOptions)
     try {
       return Uint8Array.from(await readFile(join(folder, name)));
     } catch (cause) {
-      throw new SecureTrainingError('CONFIG_INVALID', `no ${name} in ${folder}: 'ctrain open-model' leaves such a folder`, { cause });
+      throw new SecureTrainingError(
+        'CONFIG_INVALID',
+        `no ${name} in ${folder}: 'ctrain open-model' leaves such a folder`,
+        { cause },
+      );
     }
   };
   const modelFiles: Record<string, Uint8Array> = {};
@@ -44,7 +48,11 @@ export async function verifyFolder(folder: string, options: VerifyFolderOptions)
 function parseReplies(bytes: Uint8Array, path: string): Record<string, string> {
   try {
     const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    if (typeof value === 'object' && value !== null && Object.values(value).every((reply) => typeof reply === 'string')) {
+    if (
+      typeof value === 'object' &&
+      value !== null &&
+      Object.values(value).every((reply) => typeof reply === 'string')
+    ) {
       return value as Record<string, string>;
     }
   } catch {
@@ -57,7 +65,8 @@ function parseReplies(bytes: Uint8Array, path: string): Record<string, string> {
 async function readEmulatorRoots(path: string): Promise<TrustAnchors> {
   try {
     const roots = JSON.parse(await readFile(path, 'utf8')) as TrustAnchors;
-    if (typeof roots.amdRootKeys.Genoa !== 'string' || !Array.isArray(roots.vaultRoots)) throw new Error('no roots in it');
+    if (typeof roots.amdRootKeys.Genoa !== 'string' || !Array.isArray(roots.vaultRoots))
+      throw new Error('no roots in it');
     return { ...roots, hardware: 'EMULATED' };
   } catch (cause) {
     throw new SecureTrainingError('CONFIG_INVALID', `${path} is not a roots file of an emulator`, { cause });

@@ -84,7 +84,7 @@ export async function startPlace({ training, rows = 1500, csv = flowers(rows), .
   };
 }
 
-export function smallConfig(training: Partial<TrainingConfig['training']> = {}): TrainingConfig {
+function smallConfig(training: Partial<TrainingConfig['training']> = {}): TrainingConfig {
   return parseTrainingConfig({
     training: { input_size: 8, hidden_size: 16, output_size: 3, epochs: 4, batch_size: 32, checkpoint_steps: 20, ...training },
   });

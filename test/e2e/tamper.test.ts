@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { utf8 } from '../../runtime/crypto/bytes.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { leavesName } from '../../runtime/data/open-shard.ts';
-import { parseKeySlots, serialiseKeySlots } from '../../runtime/keys/slots.ts';
+import { parseKeySlots, serialiseKeySlots, vaultKeyId } from '../../runtime/keys/slots.ts';
 import { readBlob } from '../../runtime/queue.ts';
 import { agreementStatement } from '../../runtime/statements/agreement.ts';
 import { serialiseEnvelope, signStatement, statementDigest } from '../../runtime/statements/dsse.ts';
@@ -203,8 +203,7 @@ test('a checkpoint that was altered, or that a stranger sealed, is not resumed f
   expect(second.runId).not.toBe(runId);
   const owner = readAgreement(place.agreement).owners[0];
   if (owner === undefined) throw new Error('no owner');
-  const keyId = `https://${owner.vaultHost}/keys/${owner.keyName}/${owner.keyVersion}`;
-  const forged = await sealFile(second.checkpoint.object.name, utf8('weights of a stranger'), [{ keyId, key: owner.key }]);
+  const forged = await sealFile(second.checkpoint.object.name, utf8('weights of a stranger'), [{ keyId: vaultKeyId(owner), key: owner.key }]);
   await place.runs.put(forged.object.name, forged.sealed);
   await place.runs.put(second.record, utf8(JSON.stringify({ ...second.checkpoint, object: forged.object, slots: forged.slots })));
   expect(await refusal()).toMatchObject({ code: 'CIPHERTEXT_REJECTED', message: expect.stringContaining('checkpoints') });

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** Whether a process still runs. One that was killed and waits to be taken off the table by process 1 does not. */
-export function isAlive(processId: number): boolean {
+function isAlive(processId: number): boolean {
   try {
     process.kill(processId, 0);
   } catch {

@@ -1,0 +1,63 @@
+/** What `npm run bench` starts: one JSON line a measure. Figures are for people to compare; no test waits for them. */
+import { parseArgs } from 'node:util';
+import { benchEnvironment } from './environment.ts';
+import { benchFeed } from './feed.ts';
+import { benchFit } from './fit.ts';
+import type { Measure } from './measure.ts';
+import { benchSeal } from './seal.ts';
+import { benchSynth } from './synth.ts';
+
+interface Benchmark {
+  /** What it is about, and the bar from design section 9. */
+  readonly summary: string;
+  readonly run: () => Promise<Measure[]>;
+}
+
+const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
+  seal: { summary: 'seal and open in memory: >= 0.8 of AES-256-GCM; -work: of it and SHA-256', run: benchSeal },
+  environment: { summary: 'machine to released key on the emulator: < 1000 ms', run: benchEnvironment },
+  synth: { summary: 'three stacks: < 1000 ms, with 100 machines < 1500 ms', run: benchSynth },
+  feed: { summary: 'training from sealed shards: >= 0.95 of rows in memory', run: benchFeed },
+  fit: { summary: 'training in memory: >= 4 times stock tfjs wasm', run: benchFit },
+};
+
+const HELP = `usage: npm run bench -- [NAME...]
+
+Prints one JSON line a measure: name, value, unit and, where there is one, baseline and ratio (value / baseline, same run).
+Without a NAME all of them run:
+
+${Object.entries(BENCHMARKS)
+  .map(([name, { summary }]) => `  ${name.padEnd(12)} ${summary}`)
+  .join('\n')}`;
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: { help: { type: 'boolean', short: 'h' } },
+  });
+  if (values.help) {
+    console.log(HELP);
+    return 0;
+  }
+  const unknown = positionals.filter((name) => !Object.hasOwn(BENCHMARKS, name));
+  if (unknown.length > 0) {
+    console.error(`bench: found ${unknown.join(', ')}, wanted ${Object.keys(BENCHMARKS).join(', ')}`);
+    return 2;
+  }
+  for (const [name, { run }] of Object.entries(BENCHMARKS)) {
+    if (positionals.length > 0 && !positionals.includes(name)) continue;
+    for (const measure of await run()) console.log(JSON.stringify(rounded(measure)));
+  }
+  return 0;
+}
+
+/** Four digits: more would be noise. */
+function rounded(measure: Measure): object {
+  const entries = Object.entries(measure) as [string, string | number][];
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key, typeof value === 'number' ? Number(value.toPrecision(4)) : value]),
+  );
+}
