@@ -20,6 +20,8 @@ try {
   const known = error instanceof SecureTrainingError;
   console.error(known ? `${error.code}: ${error.message}` : error);
   process.exitCode = known ? EXIT_CODES[error.code] : 1;
+  // Listening for its end would keep this process alive.
+  process.stdin.destroy();
 }
 
 async function run(): Promise<void> {

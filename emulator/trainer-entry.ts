@@ -5,10 +5,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { Network } from '../runtime/azure/network.ts';
 import { EXIT_CODES, type SecureTrainingError } from '../runtime/errors.ts';
 import { EMULATOR_WAIVES } from '../runtime/hygiene.ts';
 import { readMachineConfig } from '../runtime/machine-config.ts';
-import type { Network } from '../runtime/azure/network.ts';
 import type { runTrainer } from '../runtime/trainer.ts';
 import type { TrustAnchors } from '../runtime/trust.ts';
 import { emulatorNetwork } from './network.ts';

@@ -90,7 +90,10 @@ export class CheckpointChain {
   async #prune(): Promise<void> {
     const names = await this.#list();
     const old = names.filter((name) => name.endsWith('.json')).slice(0, -KEEP);
-    const kept = names.filter((name) => name.endsWith('.json')).slice(-KEEP).map((name) => name.slice(0, -'.json'.length));
+    const kept = names
+      .filter((name) => name.endsWith('.json'))
+      .slice(-KEEP)
+      .map((name) => name.slice(0, -'.json'.length));
     for (const name of old) await this.#runs.delete(name);
     for (const name of names) {
       if (name.endsWith('.sealed') && !kept.some((prefix) => name.startsWith(prefix))) await this.#runs.delete(name);

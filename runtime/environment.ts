@@ -12,7 +12,14 @@ import { SecureTrainingError } from './errors.ts';
 import { type KeyReleaser, openRelease } from './keys/release.ts';
 import type { Agreement, AgreementOwner } from './statements/agreement.ts';
 import { quoteNonce, releaseNonce } from './statements/bindings.ts';
-import { createEphemeralKey, type EphemeralKey, quotePcrs, readAkCertificate, readAkPublic, readHclReport } from './tpm/azure-vtpm.ts';
+import {
+  createEphemeralKey,
+  type EphemeralKey,
+  quotePcrs,
+  readAkCertificate,
+  readAkPublic,
+  readHclReport,
+} from './tpm/azure-vtpm.ts';
 import type { Tpm } from './tpm/tpm.ts';
 import type { TrustAnchors } from './trust.ts';
 
@@ -104,7 +111,8 @@ export class SecureEnvironment {
    */
   async verifyEnvironment(): Promise<VerifiedFacts> {
     return this.#step('verifyEnvironment', async () => {
-      const { tpm, services, trust, agreement, agreementDigest, receiptKey, runId, runMeasurement, now } = this.#options;
+      const { tpm, services, trust, agreement, agreementDigest, receiptKey, runId, runMeasurement, now } =
+        this.#options;
       const nonce = quoteNonce({ agreementDigest, receiptKey, runId });
       const hclReport = await readHclReport(tpm);
       const vcekChain = await services.readCertificates();
@@ -126,7 +134,9 @@ export class SecureEnvironment {
       const vmId = (await services.readVmId()).toLowerCase();
       if (vmId !== facts.vmUniqueId) {
         const failures = ['evidence is of this virtual machine'];
-        throw new SecureTrainingError('ATTESTATION_REJECTED', `attestation rejected: not (${failures[0]})`, { failures });
+        throw new SecureTrainingError('ATTESTATION_REJECTED', `attestation rejected: not (${failures[0]})`, {
+          failures,
+        });
       }
       this.#verified = { facts, bundle, vcekChain, quoteMessage: quote.message };
       return facts;
@@ -184,7 +194,10 @@ export class SecureEnvironment {
     const { notAfter, name } = this.#options.agreement;
     for (const { issuedAt } of tokens.values()) {
       if (issuedAt.getTime() <= Date.parse(notAfter)) continue;
-      throw new SecureTrainingError('CONSENT_MISSING', `agreement ${name} expired ${notAfter}; it is ${issuedAt.toISOString()}`);
+      throw new SecureTrainingError(
+        'CONSENT_MISSING',
+        `agreement ${name} expired ${notAfter}; it is ${issuedAt.toISOString()}`,
+      );
     }
   }
 
@@ -215,16 +228,14 @@ export class SecureEnvironment {
     });
   }
 
-  async #release(
-    owner: AgreementOwner,
-    verified: Verified,
-    attested: Attested,
-  ): Promise<ReleasedKey> {
+  async #release(owner: AgreementOwner, verified: Verified, attested: Attested): Promise<ReleasedKey> {
     const { services, trust, agreementDigest, receiptKey, now } = this.#options;
     const token = required(attested.tokens.get(owner.attestationAuthority), 'setupAttestation');
     const nonce = releaseNonce({ agreementDigest, receiptKey, quoteMessage: verified.quoteMessage });
     const { vaultHost, keyName, keyVersion } = owner;
-    const reply = await services.releaser(vaultHost).release({ vaultHost, keyName, keyVersion, token: token.jwt, nonce });
+    const reply = await services
+      .releaser(vaultHost)
+      .release({ vaultHost, keyName, keyVersion, token: token.jwt, nonce });
     const opened = await openRelease(reply, {
       expected: { vaultHost, keyName, keyVersion, key: owner.key, policySha256: owner.releasePolicySha256 },
       transferKid: token.transferKid,
@@ -260,6 +271,7 @@ export interface EstablishedEnvironment {
 }
 
 function required<T>(value: T | undefined, step: EnvironmentStepName): T {
-  if (value === undefined) throw new SecureTrainingError('ATTESTATION_REJECTED', `${step} has not succeeded in this environment`);
+  if (value === undefined)
+    throw new SecureTrainingError('ATTESTATION_REJECTED', `${step} has not succeeded in this environment`);
   return value;
 }

@@ -34,7 +34,13 @@ export class EventChain {
 
   /** `detail` names keys, objects and codes; never a value of the data. */
   record(event: SecurityEventName, outcome: SecurityEvent['Outcome'], detail: string, at: Date): void {
-    const body = { TimeGenerated: at.toISOString(), RunId: this.#runId, Event: event, Outcome: outcome, Detail: detail };
+    const body = {
+      TimeGenerated: at.toISOString(),
+      RunId: this.#runId,
+      Event: event,
+      Outcome: outcome,
+      Detail: detail,
+    };
     this.#head = nextHead(this.#head, body);
     this.#emit({ ...body, Head: this.#head });
   }

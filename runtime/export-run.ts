@@ -1,13 +1,13 @@
 import type { KeyObject } from 'node:crypto';
 import { sha256, toHex, utf8 } from './crypto/bytes.ts';
+import { thumbprint } from './crypto/jwk.ts';
 import type { BlobStore } from './data/blob-store.ts';
 import type { ReleasedKey } from './environment.ts';
+import { thumbprintKeyId } from './keys/slots.ts';
 import { sealFile } from './sealed-file.ts';
 import type { Recipient } from './statements/agreement.ts';
-import { type ReceiptContent, type ReceiptModelFile, signReceipt } from './statements/receipt.ts';
 import { signModel } from './statements/model-signature.ts';
-import { thumbprintKeyId } from './keys/slots.ts';
-import { thumbprint } from './crypto/jwk.ts';
+import { type ReceiptContent, type ReceiptModelFile, signReceipt } from './statements/receipt.ts';
 
 /** Files of a tfjs layers model, as `tf.loadLayersModel` wants them side by side. */
 export interface ModelFiles {
@@ -45,9 +45,13 @@ export async function exportReceipt(
   signingKey: KeyObject,
 ): Promise<void> {
   for (const { owner, reply } of keys) {
-    const annex = utf8(JSON.stringify({ version: 1, runId: content.runId, ownerId: owner.ownerId, releaseReply: reply }));
+    const annex = utf8(
+      JSON.stringify({ version: 1, runId: content.runId, ownerId: owner.ownerId, releaseReply: reply }),
+    );
     const recipient = { keyId: thumbprintKeyId(thumbprint(owner.annexKey)), key: owner.annexKey };
-    const { sealed, object, slots } = await sealFile(`${content.runId}/annex/${owner.ownerId}.sealed`, annex, [recipient]);
+    const { sealed, object, slots } = await sealFile(`${content.runId}/annex/${owner.ownerId}.sealed`, annex, [
+      recipient,
+    ]);
     await runs.put(object.name, sealed);
     await runs.put(`${content.runId}/annex/${owner.ownerId}.json`, utf8(JSON.stringify({ object, slots })));
   }

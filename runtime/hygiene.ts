@@ -48,8 +48,10 @@ export interface ProcessFacts {
 }
 
 const CHECKS = {
-  'flags are the expected ones': ({ flags }) => TRAINER_FLAGS.every((flag) => flags.includes(flag)) && !flags.some(opensProcess),
-  'environment is scrubbed': ({ variables }) => !variables.some((name) => (FORBIDDEN_VARIABLES as readonly string[]).includes(name)),
+  'flags are the expected ones': ({ flags }) =>
+    TRAINER_FLAGS.every((flag) => flags.includes(flag)) && !flags.some(opensProcess),
+  'environment is scrubbed': ({ variables }) =>
+    !variables.some((name) => (FORBIDDEN_VARIABLES as readonly string[]).includes(name)),
   'inspector is closed': ({ inspectorOpen }) => !inspectorOpen,
   'secure heap is in use': ({ secureHeapBytes }) => secureHeapBytes > 0,
   'no swap': ({ swaps }) => swaps !== undefined && swaps.trim().split('\n').length <= 1,
@@ -59,7 +61,12 @@ const CHECKS = {
 export type HygieneCheck = keyof typeof CHECKS;
 
 /** Checks the emulator may do without, since it runs on a machine it does not own. Each one waived is stated in the receipt. */
-export const EMULATOR_WAIVES: readonly HygieneCheck[] = ['no swap', 'no core dumps', 'ptrace is restricted', 'secure heap is in use'];
+export const EMULATOR_WAIVES: readonly HygieneCheck[] = [
+  'no swap',
+  'no core dumps',
+  'ptrace is restricted',
+  'secure heap is in use',
+];
 
 export interface HygieneReport {
   readonly passed: readonly HygieneCheck[];
@@ -76,7 +83,9 @@ export function assertHygiene(facts: ProcessFacts, waivable: readonly HygieneChe
   const failed = names.filter((name) => !CHECKS[name](facts));
   const failures = failed.filter((name) => !waivable.includes(name)).map((name) => `process: not (${name})`);
   if (failures.length > 0) {
-    throw new SecureTrainingError('ATTESTATION_REJECTED', `trainer process rejected: ${failures.join('; ')}`, { failures });
+    throw new SecureTrainingError('ATTESTATION_REJECTED', `trainer process rejected: ${failures.join('; ')}`, {
+      failures,
+    });
   }
   return { passed: names.filter((name) => !failed.includes(name)), waived: failed };
 }
@@ -95,7 +104,9 @@ export function readProcessFacts(variables: readonly string[]): ProcessFacts {
 }
 
 function opensProcess(flag: string): boolean {
-  return /^--(inspect|abort-on-uncaught|heapsnapshot|report-on|tls-keylog|require|import|loader|experimental-loader|env-file)/.test(flag);
+  return /^--(inspect|abort-on-uncaught|heapsnapshot|report-on|tls-keylog|require|import|loader|experimental-loader|env-file)/.test(
+    flag,
+  );
 }
 
 function readText(path: string): string | undefined {

@@ -2,8 +2,9 @@
  * The trainer's production entry point: what the machine's unit starts. It trusts Azure's roots and waives nothing.
  * There is one argument, the machine's configuration; no other input decides anything here.
  */
-import { AZURE_TRUST } from './azure-trust.ts';
+
 import { azureNetwork } from './azure/network.ts';
+import { AZURE_TRUST } from './azure-trust.ts';
 import { EXIT_CODES, SecureTrainingError } from './errors.ts';
 import { readMachineConfig } from './machine-config.ts';
 import { runTrainer } from './trainer.ts';

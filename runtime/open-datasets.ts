@@ -9,7 +9,13 @@ import { SecureTrainingError } from './errors.ts';
 import { chooseSlot, parseKeySlots, type Slot } from './keys/slots.ts';
 import { readBlob } from './queue.ts';
 import type { AgreedDataset } from './statements/agreement.ts';
-import { checkKeyBinding, type DatasetSchema, type ManifestObject, type Split, verifyManifest } from './statements/manifest.ts';
+import {
+  checkKeyBinding,
+  type DatasetSchema,
+  type ManifestObject,
+  type Split,
+  verifyManifest,
+} from './statements/manifest.ts';
 import type { ReceiptManifest } from './statements/receipt.ts';
 import type { TrainingConfig } from './training-config.ts';
 
@@ -86,12 +92,7 @@ export async function openDatasets(
   };
 }
 
-function openKey(
-  released: ReleasedKey,
-  object: ManifestObject,
-  slots: readonly Slot[],
-  ownerId: string,
-): KeyObject {
+function openKey(released: ReleasedKey, object: ManifestObject, slots: readonly Slot[], ownerId: string): KeyObject {
   const { vaultHost, keyName, keyVersion } = released.owner;
   const slot = chooseSlot(object.name, slots, [{ vaultHost, keyName, keyVersion }]);
   const wrapped = fromBase64(slot.encryptedKey, `key slot of ${object.name}`);
@@ -111,7 +112,11 @@ function checkEncryptionData({ object, slots }: OpenObject, json: string | undef
     data.protocol === object.protocol &&
     data.regionLength === object.regionLength &&
     slots.some(({ keyId, encryptedKey }) => keyId === data.keyId && encryptedKey === toBase64(data.encryptedKey));
-  if (!fits) throw new SecureTrainingError('CIPHERTEXT_REJECTED', `${object.name}: its ${ENCRYPTION_DATA} is not what keys.json says`);
+  if (!fits)
+    throw new SecureTrainingError(
+      'CIPHERTEXT_REJECTED',
+      `${object.name}: its ${ENCRYPTION_DATA} is not what keys.json says`,
+    );
 }
 
 function requireAgreed(agreed: AgreedDataset, manifest: { dataset: string; version: number }, digest: string): void {

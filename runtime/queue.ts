@@ -1,6 +1,6 @@
-import { type ErrorCode, SecureTrainingError } from './errors.ts';
-import type { BlobStore } from './data/blob-store.ts';
 import { sha256, toHex, utf8 } from './crypto/bytes.ts';
+import type { BlobStore } from './data/blob-store.ts';
+import { type ErrorCode, SecureTrainingError } from './errors.ts';
 
 /** A run in the queue: the folder `RUN/` of container `runs`, made whole by its `run.json`, which is written last. */
 export interface RunRequest {
@@ -44,7 +44,10 @@ const RUN_ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID` */
 export function checkRunId(runId: string): string {
   if (!RUN_ID.test(runId)) {
-    throw new SecureTrainingError('CONFIG_INVALID', `run id '${runId}': wanted up to 63 of a-z, 0-9 and -, first a letter or digit`);
+    throw new SecureTrainingError(
+      'CONFIG_INVALID',
+      `run id '${runId}': wanted up to 63 of a-z, 0-9 and -, first a letter or digit`,
+    );
   }
   return runId;
 }

@@ -50,7 +50,13 @@ export class RunReporter {
 
   metric({ name, value, step }: Metric): void {
     const rounded = Math.round(value * 10_000) / 10_000;
-    const row = { TimeGenerated: this.#now().toISOString(), RunId: this.#runId, Step: step, Metric: name, Value: rounded };
+    const row = {
+      TimeGenerated: this.#now().toISOString(),
+      RunId: this.#runId,
+      Step: step,
+      Metric: name,
+      Value: rounded,
+    };
     this.#services.log('TrainingMetrics', [row]);
   }
 

@@ -51,7 +51,8 @@ export async function sealFile(
 export function openFile({ object, slots }: SealedFile, sealed: Uint8Array, keyId: string, key: KeyObject): Uint8Array {
   const slot = slots.find((candidate) => candidate.keyId === keyId);
   if (slot === undefined) throw rejected(object.name, 'it is not sealed to this key');
-  if (toHex(sha256(sealed)) !== object.sealedSha256) throw rejected(object.name, 'its bytes are not those that were sealed');
+  if (toHex(sha256(sealed)) !== object.sealedSha256)
+    throw rejected(object.name, 'its bytes are not those that were sealed');
   const cek = unwrapCek(fromBase64(slot.encryptedKey, `key slot of ${object.name}`), key, { name: object.name });
   return openBytes(sealed, cek, { ...object, merkleRoot: fromHex(object.merkleRoot), shape: object });
 }

@@ -1,7 +1,7 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
-import { azureServices, type AzureServices } from './azure/trainer-services.ts';
 import type { Network } from './azure/network.ts';
+import { type AzureServices, azureServices } from './azure/trainer-services.ts';
 import { CheckpointChain } from './checkpoints.ts';
 import { ecPublicJwk, thumbprint } from './crypto/jwk.ts';
 import { type EstablishedEnvironment, SecureEnvironment } from './environment.ts';
@@ -12,9 +12,9 @@ import { assertHygiene, type HygieneCheck, type HygieneReport, readProcessFacts 
 import { thumbprintKeyId, vaultKeyId } from './keys/slots.ts';
 import type { MachineConfig } from './machine-config.ts';
 import { type OpenDatasets, openDatasets } from './open-datasets.ts';
-import { isFinal, RunReporter } from './run-reporter.ts';
 import { listRuns, type RunRequest, type TakenRun, takeRun } from './queue.ts';
 import { runMeasurement } from './run-measurement.ts';
+import { isFinal, RunReporter } from './run-reporter.ts';
 import { type Agreement, verifyAgreement } from './statements/agreement.ts';
 import { chainKey } from './statements/checkpoint-chain.ts';
 import { evidenceDigest } from './statements/receipt.ts';
@@ -65,11 +65,13 @@ export async function runTrainer(options: TrainerOptions): Promise<void> {
   const lease = keepLease(run, options.say);
   const reporter = new RunReporter(run.request.runId, services, options.now, options.say);
   const events = new EventChain(run.request.runId, (event) => reporter.event(event));
-  const ended = await performRun(options, services, { run, reporter, events, hygiene }).catch(async (error: unknown) => {
-    if (isFinal(error)) events.record('run.refused', 'failure', (error as SecureTrainingError).code, options.now());
-    await reporter.failed(error);
-    return { error };
-  });
+  const ended = await performRun(options, services, { run, reporter, events, hygiene }).catch(
+    async (error: unknown) => {
+      if (isFinal(error)) events.record('run.refused', 'failure', (error as SecureTrainingError).code, options.now());
+      await reporter.failed(error);
+      return { error };
+    },
+  );
   lease.stop();
   await run.release().catch(() => undefined);
   // What another start may mend is left to the machine's unit; after any other end the machine gives itself back.
@@ -110,7 +112,10 @@ async function performRun(
     runIndex: await countFinished(services, run.request),
   });
   if (digest !== run.request.agreementDigest) {
-    throw new SecureTrainingError('CONSENT_MISSING', `run ${runId}: its agreement is not the one it was asked for with`);
+    throw new SecureTrainingError(
+      'CONSENT_MISSING',
+      `run ${runId}: its agreement is not the one it was asked for with`,
+    );
   }
   events.record('run.started', 'success', `agreement ${digest}`, now());
 
@@ -166,7 +171,9 @@ async function performRun(
 
 /** Finished runs of the same agreement, as far as the store shows them: the platform could hide some (docs/limitations.md). */
 async function countFinished({ runs }: AzureServices, { runId, agreementDigest }: RunRequest): Promise<number> {
-  const others = (await listRuns(runs)).filter(({ request }) => request.runId !== runId && request.agreementDigest === agreementDigest);
+  const others = (await listRuns(runs)).filter(
+    ({ request }) => request.runId !== runId && request.agreementDigest === agreementDigest,
+  );
   return others.filter(({ status }) => status?.state === 'finished').length;
 }
 
@@ -202,7 +209,11 @@ async function establish(
       runMeasurement: measurement,
       now: options.now,
       onStep: ({ name, state }) => {
-        const event = { verifyEnvironment: 'environment.verified', setupAttestation: 'attestation.accepted', initializeEncryption: 'key.released' } as const;
+        const event = {
+          verifyEnvironment: 'environment.verified',
+          setupAttestation: 'attestation.accepted',
+          initializeEncryption: 'key.released',
+        } as const;
         events.record(event[name], state === 'success' ? 'success' : 'failure', name, options.now());
         options.say(`step=${name} state=${state}`);
       },
@@ -228,10 +239,13 @@ function checkpointChain(
     runs: services.runs,
     runId,
     chainKey: chainKey(data.ceks, digest, runId),
-    recipients: [{ keyId, key: first.owner.key }, ...agreement.recipients.checkpoints.map((recipient) => ({
+    recipients: [
+      { keyId, key: first.owner.key },
+      ...agreement.recipients.checkpoints.map((recipient) => ({
         keyId: thumbprintKeyId(thumbprint(recipient.key)),
         key: recipient.key,
-      }))],
+      })),
+    ],
     opener: { keyId, key: first.key },
   });
 }
@@ -261,7 +275,9 @@ async function train(
     if (missing.length > 0) {
       if (options.requireConfinement) {
         const failures = missing.map((name) => `worker: not (${name})`);
-        throw new SecureTrainingError('ATTESTATION_REJECTED', `worker is not confined: ${failures.join('; ')}`, { failures });
+        throw new SecureTrainingError('ATTESTATION_REJECTED', `worker is not confined: ${failures.join('; ')}`, {
+          failures,
+        });
       }
       options.say(`step=worker missing=${missing.join(',')}`);
     }

@@ -50,16 +50,21 @@ const FIELDS: readonly Field[] = ['input_size', 'hidden_size', 'output_size', ..
 
 /**
  * Checks a configuration and fills in what is left out; `{"training":{"input_size":784,"hidden_size":512,"output_size":10}}` is complete.
+ * @param fitted values for what is left out, before the general defaults: sizes that fit a dataset
  * @throws {@link SecureTrainingError} `CONFIG_INVALID`, one failure per wrong field; an unknown key is named with the nearest known one
  */
-export function parseTrainingConfig(value: unknown, source = 'configuration'): TrainingConfig {
+export function parseTrainingConfig(
+  value: unknown,
+  source = 'configuration',
+  fitted: Partial<TrainingConfig['training']> = {},
+): TrainingConfig {
   if (!isRecord(value)) throw invalid(source, ['it is not an object']);
   const failures: string[] = unknownKeys(value, ['training'], '');
   const given = value.training;
   if (!isRecord(given))
     throw invalid(source, [...failures, 'training: wanted an object with input_size, hidden_size and output_size']);
   failures.push(...unknownKeys(given, FIELDS, 'training.'));
-  const merged: Record<string, unknown> = { ...DEFAULTS, ...given };
+  const merged: Record<string, unknown> = { ...DEFAULTS, ...fitted, ...given };
   for (const field of FIELDS) {
     const problem = check(field, merged[field]);
     if (problem !== undefined) failures.push(`training.${field}: ${problem}`);

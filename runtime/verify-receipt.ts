@@ -1,9 +1,9 @@
 import { parseEvidence } from './attestation/evidence.ts';
+import { TRANSFER_KID } from './attestation/token.ts';
 import { acceptEvidence } from './attestation/verdict.ts';
 import { sha256, toHex, utf8 } from './crypto/bytes.ts';
 import { SecureTrainingError } from './errors.ts';
 import { parseReleaseReply, replyFailures } from './keys/release-reply.ts';
-import { TRANSFER_KID } from './attestation/token.ts';
 import { runMeasurement } from './run-measurement.ts';
 import { type Agreement, verifyAgreement } from './statements/agreement.ts';
 import { quoteNonce, releaseNonce } from './statements/bindings.ts';
@@ -17,7 +17,12 @@ import type { TrustAnchors } from './trust.ts';
 export type Verdict = 'AUTHENTIC' | 'CONSISTENT' | 'EMULATED' | 'REJECTED';
 
 /** Exit code of `ctrain verify` for each verdict. */
-export const VERDICT_EXIT_CODES: Readonly<Record<Verdict, number>> = { AUTHENTIC: 0, REJECTED: 10, CONSISTENT: 11, EMULATED: 12 };
+export const VERDICT_EXIT_CODES: Readonly<Record<Verdict, number>> = {
+  AUTHENTIC: 0,
+  REJECTED: 10,
+  CONSISTENT: 11,
+  EMULATED: 12,
+};
 
 export interface ReceiptCheck {
   readonly name: string;
@@ -56,12 +61,20 @@ export function verifyReceipt(options: VerifyReceiptOptions): ReceiptVerdict {
       return value;
     } catch (error) {
       if (!(error instanceof SecureTrainingError)) throw error;
-      checks.push({ name, passed: false, detail: error.failures.length > 0 ? error.failures.join('; ') : error.message });
+      checks.push({
+        name,
+        passed: false,
+        detail: error.failures.length > 0 ? error.failures.join('; ') : error.message,
+      });
       return undefined;
     }
   };
 
-  const receipt = check('receipt is signed by the key it names', () => parseReceipt(options.receipt), ({ content }) => content.runId);
+  const receipt = check(
+    'receipt is signed by the key it names',
+    () => parseReceipt(options.receipt),
+    ({ content }) => content.runId,
+  );
   if (receipt === undefined) return { verdict: 'REJECTED', checks };
   const { content, digest } = receipt;
   const at = new Date(content.finishedOn);
@@ -73,9 +86,15 @@ export function verifyReceipt(options: VerifyReceiptOptions): ReceiptVerdict {
   );
   if (agreed === undefined) return { verdict: 'REJECTED', checks, content, digest };
   const { agreement } = agreed;
-  check('receipt is about this agreement', () => requireEqual('agreement digest', content.agreementDigest, agreed.digest));
+  check('receipt is about this agreement', () =>
+    requireEqual('agreement digest', content.agreementDigest, agreed.digest),
+  );
   check('manifests and configuration are those agreed on', () => requireAgreed(content, agreement));
-  check('evidence is genuine and the machine is what the agreement demands', () => checkEvidence(content, agreement, options.trust), String);
+  check(
+    'evidence is genuine and the machine is what the agreement demands',
+    () => checkEvidence(content, agreement, options.trust),
+    String,
+  );
   check('model files are those of the receipt', () => checkModel(content, options.modelFiles), String);
 
   const tied = agreement.owners.map((owner) => {

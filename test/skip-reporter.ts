@@ -4,9 +4,12 @@ import type { Reporter, TestModule } from 'vitest/node';
 /** What a test file needs beyond npm, and how to get it. */
 const NEEDS: Readonly<Record<string, string>> = {
   'test/emulator/vtpm/conformance.test.ts': 'swtpm is not on PATH: npm run setup:tools brings it from Debian',
-  'test/runtime/statements/model-signature.test.ts': 'model_signing is not on PATH: npm run setup:tools brings it from PyPI into .tools/venv/bin',
-  'test/runtime/attestation/public-evidence.test.ts': 'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
-  'test/runtime/keys/release-policy.test.ts': 'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
+  'test/runtime/statements/model-signature.test.ts':
+    'model_signing is not on PATH: npm run setup:tools brings it from PyPI into .tools/venv/bin',
+  'test/runtime/attestation/public-evidence.test.ts':
+    'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
+  'test/runtime/keys/release-policy.test.ts':
+    'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
   'test/runtime/tpm/structures.test.ts': 'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
   'test/runtime/training/confinement.test.ts': 'this system gives no user and network namespaces to unshare',
 };

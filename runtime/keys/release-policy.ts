@@ -15,9 +15,7 @@ interface ClaimCondition {
   readonly equals: string;
 }
 
-type ConditionGroup =
-  | { readonly allOf: readonly PolicyCondition[] }
-  | { readonly anyOf: readonly PolicyCondition[] };
+type ConditionGroup = { readonly allOf: readonly PolicyCondition[] } | { readonly anyOf: readonly PolicyCondition[] };
 type PolicyCondition = ClaimCondition | ConditionGroup;
 /** One accepted issuer of tokens and what its tokens must say. */
 type PolicyAuthority = { readonly authority: string } & ConditionGroup;

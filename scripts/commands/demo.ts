@@ -41,9 +41,8 @@ export function demoCommand(): Command {
           keys,
           {
             data: { inputPath: mnistFolder(), dataType: 'idx', name: 'digits' },
-            configuration: parseTrainingConfig({
-              training: { input_size: 784, hidden_size: 512, output_size: 10, epochs: 5 },
-            }),
+            configuration: () =>
+              parseTrainingConfig({ training: { input_size: 784, hidden_size: 512, output_size: 10, epochs: 5 } }),
             workDir: join(FOLDER, 'work'),
             keepPlaintext: false,
             consent: async (proposed) => {

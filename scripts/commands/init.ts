@@ -4,7 +4,8 @@ import { Command } from 'commander';
 import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
 import { createLocalKeys, DEFAULT_KEY_FILE } from '../local-keys.ts';
 
-const DEFAULT_CONFIGURATION = { training: { input_size: 784, hidden_size: 512, output_size: 10 } };
+/** Sizes are left out: those of the data are taken. */
+const DEFAULT_CONFIGURATION = { training: { epochs: 3, batch_size: 128, learning_rate: 0.001, seed: 42 } };
 
 export function initCommand(): Command {
   return new Command('init')
@@ -25,8 +26,6 @@ export function initCommand(): Command {
       );
       if (!exists) await writeFileAtomic(config, `${JSON.stringify(DEFAULT_CONFIGURATION, null, 2)}\n`);
       console.log(`configuration  ${config}${exists ? ' (left as it was)' : ''}`);
-      console.log(
-        `next           ctrain train --data YOUR.csv (set the sizes in ${config} to your data's; without that file it takes some that fit)`,
-      );
+      console.log('next           ctrain train --data YOUR.csv');
     });
 }

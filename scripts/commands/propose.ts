@@ -1,12 +1,11 @@
-import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
-import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
 import { openContext } from '../context.ts';
 import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
 import { explainAgreement } from '../run/approve.ts';
+import { readConfiguration } from '../run/configuration.ts';
 import { chooseKeyName } from '../run/key-name.ts';
 import { proposeAgreement } from '../run/propose.ts';
 
@@ -42,7 +41,7 @@ export function proposeCommand(): Command {
     )
     .action(async (flags: ProposeFlags) => {
       const keys = await loadLocalKeys(flags.ownerKey);
-      const configuration = await readTrainingConfig(flags.config);
+      const configuration = await readConfiguration(flags.config);
       const maxRuns = positive('--max-runs', flags.maxRuns);
       const days = positive('--days', flags.days);
       const context = await openContext(flags.deployment, console.error);
@@ -62,27 +61,6 @@ export function proposeCommand(): Command {
         await context.close();
       }
     });
-}
-
-/** @throws {@link SecureTrainingError} `CONFIG_INVALID` naming the file */
-export async function readTrainingConfig(path: string): Promise<TrainingConfig> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new SecureTrainingError('CONFIG_INVALID', `no configuration at ${path}: 'ctrain init' writes one`, { cause });
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new SecureTrainingError(
-      'CONFIG_INVALID',
-      `${path}: not JSON: ${cause instanceof Error ? cause.message : cause}`,
-      { cause },
-    );
-  }
-  return parseTrainingConfig(value, path);
 }
 
 function positive(flag: string, text: string): number {

@@ -2,15 +2,14 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import type { TrainingConfig } from '../../runtime/training-config.ts';
 import { type ChosenDeployment, type Context, chooseDeployment } from '../context.ts';
 import { DEFAULT_KEY_FILE, type LocalKeys, loadLocalKeys } from '../local-keys.ts';
 import { count, type Reporter, terminalReporter } from '../progress.ts';
 import { explainAgreement, readAgreement } from '../run/approve.ts';
+import { type Configure, FITTED, readConfiguration } from '../run/configuration.ts';
 import { agreeOnRows, type FinishedRun, finishRun, type PipelineOptions, prepareRows } from '../run/pipeline.ts';
 import { verifyFolder } from '../run/verify-folder.ts';
 import { confirm, readAgreementFile } from './approve.ts';
-import { readTrainingConfig } from './propose.ts';
 import { verdictLines } from './verify.ts';
 
 interface TrainFlags {
@@ -109,7 +108,7 @@ async function agreeingOn(
 function pipelineOptions(
   { dataType, label, keepPlaintext, yes }: TrainFlags,
   inputPath: string,
-  configuration: TrainingConfig | undefined,
+  configuration: Configure,
   say: (line: string) => void,
 ): PipelineOptions {
   return {
@@ -129,13 +128,13 @@ function pipelineOptions(
   };
 }
 
-async function chosenConfiguration(path: string | undefined): Promise<TrainingConfig | undefined> {
-  if (path !== undefined) return readTrainingConfig(path);
+async function chosenConfiguration(path: string | undefined): Promise<Configure> {
+  if (path !== undefined) return readConfiguration(path);
   const present = await access('training.json').then(
     () => true,
     () => false,
   );
-  return present ? readTrainingConfig('training.json') : undefined;
+  return present ? readConfiguration('training.json') : FITTED;
 }
 
 function summarise({ content, folder }: FinishedRun, { line }: Reporter): void {

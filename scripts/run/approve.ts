@@ -1,9 +1,12 @@
 import { grantRole, RELEASE_ROLE } from '../../runtime/azure/resource-manager.ts';
+import { thumbprint } from '../../runtime/crypto/jwk.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
+import { vaultKeyId } from '../../runtime/keys/slots.ts';
 import { type Agreement, parseAgreement } from '../../runtime/statements/agreement.ts';
 import { addSignature, type Envelope, parseEnvelope, readStatement } from '../../runtime/statements/dsse.ts';
 import type { Context } from '../context.ts';
 import type { LocalKeys } from '../local-keys.ts';
+import { vaultKey } from './vault-key.ts';
 
 /** What somebody signs, in plain words: whose data, which code, who gets what, and what the vault cannot check. */
 export function explainAgreement(agreement: Agreement): string[] {
@@ -36,20 +39,28 @@ export function explainAgreement(agreement: Agreement): string[] {
 
 /**
  * Adds this person's signature and, if they own data in it, lets the trainer's identity ask for their key.
- * @throws {@link SecureTrainingError} `CONSENT_MISSING` when they are no party of it
+ * @throws {@link SecureTrainingError} `CONSENT_MISSING` when they are no party of it, or it names another key than theirs;
+ * `CONFIG_INVALID` when their key may not be relied on
  */
 export async function approveAgreement(context: Context, keys: LocalKeys, bytes: Uint8Array): Promise<Envelope> {
   const agreement = readAgreement(bytes);
-  const isOwner = agreement.owners.some((owner) => owner.ownerId === keys.ownerId);
-  if (!isOwner && agreement.modelOwner.ownerId !== keys.ownerId) {
+  const own = agreement.owners.find((owner) => owner.ownerId === keys.ownerId);
+  if (own === undefined && agreement.modelOwner.ownerId !== keys.ownerId) {
     throw new SecureTrainingError(
       'CONSENT_MISSING',
       `${keys.name} (${keys.ownerId.slice(0, 12)}) is no party of agreement ${agreement.name}`,
     );
   }
   const signed = addSignature(parseEnvelope(bytes), keys.signing);
-  if (isOwner) {
+  if (own !== undefined) {
     const { deployment, network, credential } = context;
+    const { keyId, jwk } = await vaultKey(context, own.keyName);
+    if (keyId !== vaultKeyId(own) || thumbprint(jwk) !== thumbprint(own.key)) {
+      throw new SecureTrainingError(
+        'CONSENT_MISSING',
+        `agreement ${agreement.name} names key ${vaultKeyId(own)}, which is not the one in your vault (${keyId})`,
+      );
+    }
     await grantRole(network, credential, {
       scope: deployment.owner.vaultId,
       principalId: deployment.trainer.identityPrincipalId,

@@ -11,16 +11,16 @@ import { datasetPrefix } from '../../runtime/data/sealed-folder.ts';
 import { nextFreeVersion, uploadDataset } from '../../runtime/data/upload-dataset.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { requireFit } from '../../runtime/open-datasets.ts';
-import type { RunStatus } from '../../runtime/queue.ts';
-import type { Agreement } from '../../runtime/statements/agreement.ts';
+import { listRuns, type RunStatus } from '../../runtime/queue.ts';
+import { type Agreement, verifyAgreement } from '../../runtime/statements/agreement.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import type { Manifest } from '../../runtime/statements/manifest.ts';
 import type { ReceiptContent } from '../../runtime/statements/receipt.ts';
-import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
 import type { Context } from '../context.ts';
 import type { LocalKeys } from '../local-keys.ts';
 import { bytes, count, type Reporter } from '../progress.ts';
-import { approveAgreement, readAgreement } from './approve.ts';
+import { approveAgreement } from './approve.ts';
+import type { Configure } from './configuration.ts';
 import { chooseKeyName } from './key-name.ts';
 import { openModel } from './open-model.ts';
 import { proposeAgreement } from './propose.ts';
@@ -36,14 +36,17 @@ import {
 } from './work-folder.ts';
 
 const DAY_MS = 86_400_000;
+/** Runs that one signature is good for, when nobody says otherwise. */
+const MAX_RUNS = 100;
 
 export interface PipelineOptions {
   readonly data: RowSource;
-  /** `undefined`: one that fits the data. */
-  readonly configuration: TrainingConfig | undefined;
+  readonly configuration: Configure;
   /** Folder for what this pipeline makes on the way; a rerun goes on from what is there. */
   readonly workDir: string;
   readonly keepPlaintext: boolean;
+  /** @default MAX_RUNS */
+  readonly maxRuns?: number;
   /** Shows what is about to be signed and throws where it is not agreed to. */
   readonly consent: (agreement: Agreement) => Promise<void>;
 }
@@ -94,7 +97,7 @@ export async function prepareRows(
       'prepare data',
       async (show) => {
         const prepared = await prepareData({ ...data, outputDir: processed, onProgress: fraction(show) });
-        if (configuration !== undefined) requireFit(prepared.description.schema, configuration);
+        requireFit(prepared.description.schema, configuration(prepared.description.schema));
         return prepared;
       },
       (result) =>
@@ -117,10 +120,6 @@ export async function agreeOnRows(
   reporter: Reporter,
 ): Promise<PreparedRun> {
   const { deployment } = context;
-  const agreementFile = join(
-    folder,
-    `agreement-${shortDigest(JSON.stringify(options.configuration ?? null))}.dsse.json`,
-  );
   let manifest = await readUploaded(folder, deployment);
   try {
     if (manifest !== undefined) reporter.line(`  ${manifest.dataset} version ${manifest.version} was uploaded before`);
@@ -137,10 +136,11 @@ export async function agreeOnRows(
   }
   const { dataset } = manifest;
   const prefix = datasetPrefix(manifest);
-  const fitting = options.configuration ?? fittingConfiguration(manifest);
+  const configuration = options.configuration(manifest.schema);
+  const agreementFile = join(folder, `agreement-${shortDigest(JSON.stringify(configuration))}.dsse.json`);
 
   const existing = await readFile(agreementFile).catch(() => undefined);
-  if (existing !== undefined && stillHolds(readAgreement(existing), context, new Date()))
+  if (existing !== undefined && (await stillHolds(existing, context, new Date())))
     return { agreement: existing, manifest };
   const agreement = await reporter.step(
     'agree',
@@ -149,8 +149,8 @@ export async function agreeOnRows(
         name: dataset,
         prefixes: [prefix],
         keyName: chooseKeyName(deployment),
-        configuration: fitting,
-        maxRuns: 10,
+        configuration: () => configuration,
+        maxRuns: options.maxRuns ?? MAX_RUNS,
         notAfter: new Date(Date.now() + 30 * DAY_MS),
       });
       await options.consent(proposal.agreement);
@@ -230,25 +230,23 @@ export async function finishRun(
   return { runId, status, content, folder };
 }
 
-/** The deck's three numbers for this data; a hidden layer of 512, or less for few features. */
-function fittingConfiguration({ schema }: Manifest): TrainingConfig {
-  const hidden_size = Math.min(512, Math.max(16, schema.featureCount * 4));
-  return parseTrainingConfig({
-    training: { input_size: schema.featureCount, hidden_size, output_size: schema.classes.length },
-  });
-}
-
 export function sealedBytes({ objects }: Manifest): number {
   return objects.reduce((sum, object) => sum + object.ciphertextSize, 0);
 }
 
-/** Whether a signed agreement is still about the deployed trainer, the newest key and the present. */
-function stillHolds(agreement: Agreement, { deployment }: Context, now: Date): boolean {
+/** Whether a signed agreement is still about the deployed trainer, the newest key and the present, with a run left. */
+async function stillHolds(bytes: Uint8Array, context: Context, now: Date): Promise<boolean> {
+  const { trainer, owner } = context.deployment;
+  const { agreement, digest } = verifyAgreement(bytes);
+  const finished = (await listRuns(runStore(context))).filter(
+    ({ request, status }) => request.agreementDigest === digest && status?.state === 'finished',
+  );
   return (
     Date.parse(agreement.notAfter) > now.getTime() &&
-    agreement.trainers.includes(deployment.trainer.bundleSha256) &&
+    finished.length < agreement.maxRuns &&
+    agreement.trainers.includes(trainer.bundleSha256) &&
     agreement.owners.every(
-      (owner) => owner.vaultHost === deployment.owner.vaultHost && owner.keyName === deployment.owner.keyNames.at(-1),
+      ({ vaultHost, keyName }) => vaultHost === owner.vaultHost && keyName === owner.keyNames.at(-1),
     )
   );
 }

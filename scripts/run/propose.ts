@@ -1,5 +1,6 @@
 import { blobStore } from '../../runtime/azure/blob-store.ts';
 import { vaultClient } from '../../runtime/azure/vault.ts';
+import { checkSealingKey } from '../../runtime/data/sealing-key.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { decodeReleasePolicy, policyDigest } from '../../runtime/keys/release-policy.ts';
 import { requireFit } from '../../runtime/open-datasets.ts';
@@ -10,6 +11,7 @@ import { type Manifest, verifyManifest } from '../../runtime/statements/manifest
 import type { TrainingConfig } from '../../runtime/training-config.ts';
 import type { Context } from '../context.ts';
 import type { LocalKeys } from '../local-keys.ts';
+import type { Configure } from './configuration.ts';
 
 /** Metrics an agreement lets out when it says nothing else. */
 const DEFAULT_METRICS = ['loss', 'validation_loss', 'validation_accuracy', 'test_loss', 'test_accuracy'];
@@ -19,7 +21,7 @@ export interface ProposeOptions {
   /** Uploaded datasets of the person whose keys these are, by folder in container `datasets`. */
   readonly prefixes: readonly string[];
   readonly keyName: string;
-  readonly configuration: TrainingConfig;
+  readonly configuration: Configure;
   readonly maxRuns: number;
   readonly notAfter: Date;
 }
@@ -39,21 +41,25 @@ export async function proposeAgreement(context: Context, keys: LocalKeys, option
   const store = blobStore(network, credential, deployment.storage.blobEndpoint, 'datasets');
   const manifests: Manifest[] = [];
   const datasets: AgreedDataset[] = [];
+  let configuration: TrainingConfig | undefined;
   for (const prefix of options.prefixes) {
     const { manifest, digest } = verifyManifest(await readBlob(store, `${prefix}/manifest.dsse.json`), keys.signingJwk);
-    requireFit(manifest.schema, options.configuration);
+    configuration ??= options.configuration(manifest.schema);
+    requireFit(manifest.schema, configuration);
     manifests.push(manifest);
     datasets.push({ dataset: manifest.dataset, version: manifest.version, manifestDigest: digest, prefix });
   }
   const { vaultHost, attestationAuthority } = deployment.owner;
   const vault = vaultClient(network, credential, vaultHost);
   const key = await vault.getKey(options.keyName);
+  if (configuration === undefined) throw new SecureTrainingError('CONFIG_INVALID', 'an agreement needs a dataset');
   if (key?.releasePolicy === undefined) {
     throw new SecureTrainingError(
       'CONFIG_INVALID',
       `${vaultHost}: there is no key ${options.keyName} with a release policy`,
     );
   }
+  checkSealingKey(options.keyName, key);
   const agreement: Agreement = {
     name: options.name,
     purpose: 'train',
@@ -74,7 +80,7 @@ export async function proposeAgreement(context: Context, keys: LocalKeys, option
     ],
     modelOwner: { ownerId: keys.ownerId, name: keys.name, signingKey: keys.signingJwk },
     trainers: [deployment.trainer.bundleSha256],
-    configuration: options.configuration,
+    configuration,
     environment: deployment.environment,
     recipients: { model: [{ name: keys.name, key: keys.recipientJwk }], checkpoints: [] },
     metrics: DEFAULT_METRICS,

@@ -9,7 +9,9 @@ import type { runTrainer } from '../../runtime/trainer.ts';
 import type { TrustAnchors } from '../../runtime/trust.ts';
 
 const [bundleDir = '', configPath = '', placePath = ''] = process.argv.slice(2);
-const place = JSON.parse(readFileSync(placePath, 'utf8')) as Parameters<typeof emulatorNetwork>[0] & { trust: TrustAnchors };
+const place = JSON.parse(readFileSync(placePath, 'utf8')) as Parameters<typeof emulatorNetwork>[0] & {
+  trust: TrustAnchors;
+};
 const bundle = (await import(pathToFileURL(join(bundleDir, 'trainer.mjs')).href)) as { runTrainer: typeof runTrainer };
 await bundle.runTrainer({
   machine: readMachineConfig(configPath),

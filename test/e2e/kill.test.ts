@@ -62,19 +62,22 @@ const INSTANTS = Array.from({ length: 14 }, (_, i) => ({
   part: 0.08 + (0.9 * (i + ((i * 7919) % 97) / 97)) / 14,
 }));
 
-test.each(INSTANTS)('kill -9 $who at $part of a run: the same command finishes with the same weights', async ({ who, part }) => {
-  const { runId } = await submitRun(place.context, place.agreement, new Date());
-  await delay(part * durationInMs);
-  if (kill(who)) hits++;
-  // The machine's unit may have mended it already; if not, this is what a person would do.
-  await watchRun(place.context, runId, () => undefined).catch(() => undefined);
-  for (let attempt = 0; attempt < 3; attempt++) {
-    await off(place);
-    const status = await submitAgain(runId);
-    if (status === 'finished') break;
-  }
-  expect(await weights(runId)).toBe(undisturbed);
-});
+test.each(INSTANTS)(
+  'kill -9 $who at $part of a run: the same command finishes with the same weights',
+  async ({ who, part }) => {
+    const { runId } = await submitRun(place.context, place.agreement, new Date());
+    await delay(part * durationInMs);
+    if (kill(who)) hits++;
+    // The machine's unit may have mended it already; if not, this is what a person would do.
+    await watchRun(place.context, runId, () => undefined).catch(() => undefined);
+    for (let attempt = 0; attempt < 3; attempt++) {
+      await off(place);
+      const status = await submitAgain(runId);
+      if (status === 'finished') break;
+    }
+    expect(await weights(runId)).toBe(undisturbed);
+  },
+);
 
 async function submitAgain(runId: string): Promise<string> {
   const before = await readStatus(place.runs, runId);

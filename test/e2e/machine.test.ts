@@ -1,8 +1,8 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createAmdPki } from '../../emulator/amd-pki.ts';
 import type { Claims, MachineChanges } from '../../emulator/firmware.ts';
 import { EMULATED_BOOT_PCRS } from '../../emulator/vtpm/pcrs.ts';
-import { generateKeyPairSync } from 'node:crypto';
 import { type RsaPublicJwk, rsaPublicJwk } from '../../runtime/crypto/jwk.ts';
 import { leftBehind, type Place, startPlace, train } from './place.ts';
 
@@ -44,8 +44,16 @@ const MACHINES: readonly [string, MachineChanges | (() => Promise<MachineChanges
   ['an unknown id key', { hardware: { idKeyDigest: 'ab'.repeat(48) } }, ['id key is accepted']],
   ['memory not checked for aliases', { hardware: { platformInfo: 0x04 } }, ['memory was checked for aliases']],
   ['two faults at once', { hardware: { debug: true, vmpl: 1 } }, ['debug is off', 'vmpl is 0']],
-  ['a foreign root', async () => ({ amd: await createAmdPki('Genoa', { modulusLength: 2048 }) }), ['root is the pinned key']],
-  ['another attestation key than the one reported', () => Promise.resolve({ akKey: anotherKey() }), ['quote is signed by the attestation key']],
+  [
+    'a foreign root',
+    async () => ({ amd: await createAmdPki('Genoa', { modulusLength: 2048 }) }),
+    ['root is the pinned key'],
+  ],
+  [
+    'another attestation key than the one reported',
+    () => Promise.resolve({ akKey: anotherKey() }),
+    ['quote is signed by the attestation key'],
+  ],
   [
     'a quote over fewer pcrs',
     { command: (command) => (isQuote(command) ? overFewerPcrs(command) : command) },
@@ -58,19 +66,22 @@ const MACHINES: readonly [string, MachineChanges | (() => Promise<MachineChanges
   ],
 ];
 
-test.each(MACHINES)('a machine with %s is refused with every failed check, and the vault is never asked', async (_, changes, wanted) => {
-  place.emulator.firmware.change(typeof changes === 'function' ? await changes() : changes);
-  const seen = place.emulator.requests.length;
-  const refused = await train(place).then(
-    () => undefined,
-    (error: unknown) => error as { code: string; message: string; failures: readonly string[] },
-  );
-  expect(refused?.code).toBe('ATTESTATION_REJECTED');
-  const told = [refused?.message, ...(refused?.failures ?? [])].join('\n');
-  for (const check of wanted) expect(told).toContain(check);
-  const since = place.emulator.requests.slice(seen);
-  expect(since.filter(({ service }) => service === 'vault' || service === 'attestation')).toEqual([]);
-});
+test.each(MACHINES)(
+  'a machine with %s is refused with every failed check, and the vault is never asked',
+  async (_, changes, wanted) => {
+    place.emulator.firmware.change(typeof changes === 'function' ? await changes() : changes);
+    const seen = place.emulator.requests.length;
+    const refused = await train(place).then(
+      () => undefined,
+      (error: unknown) => error as { code: string; message: string; failures: readonly string[] },
+    );
+    expect(refused?.code).toBe('ATTESTATION_REJECTED');
+    const told = [refused?.message, ...(refused?.failures ?? [])].join('\n');
+    for (const check of wanted) expect(told).toContain(check);
+    const since = place.emulator.requests.slice(seen);
+    expect(since.filter(({ service }) => service === 'vault' || service === 'attestation')).toEqual([]);
+  },
+);
 
 test('the report of another machine, replayed, is refused', async () => {
   // Boots once to have a report of an earlier machine, whose attestation key is not this one's.
@@ -78,7 +89,10 @@ test('the report of another machine, replayed, is refused', async () => {
   await expect(train(place)).rejects.toMatchObject({ code: 'ATTESTATION_REJECTED' });
   const replayed = genuineReport as Uint8Array;
   place.emulator.firmware.change({ hclReport: () => replayed });
-  await expect(train(place)).rejects.toMatchObject({ code: 'ATTESTATION_REJECTED', message: expect.stringContaining('quote') });
+  await expect(train(place)).rejects.toMatchObject({
+    code: 'ATTESTATION_REJECTED',
+    message: expect.stringContaining('quote'),
+  });
 });
 
 test('a token with another nonce is refused, and the vault is never asked', async () => {
@@ -89,7 +103,10 @@ test('a token with another nonce is refused, and the vault is never asked', asyn
     }),
   });
   const seen = place.emulator.requests.length;
-  await expect(train(place)).rejects.toMatchObject({ code: 'ATTESTATION_REJECTED', message: expect.stringContaining('nonce') });
+  await expect(train(place)).rejects.toMatchObject({
+    code: 'ATTESTATION_REJECTED',
+    message: expect.stringContaining('nonce'),
+  });
   expect(place.emulator.requests.slice(seen).filter(({ service }) => service === 'vault')).toEqual([]);
 });
 

@@ -21,7 +21,11 @@ const PASSING: readonly [string, ServiceName, Fault][] = [
   ['the vault throttles', 'vault', { kind: 'status', status: 429, retryAfterSeconds: 1, count: 1 }],
   ['the vault is slow', 'vault', { kind: 'delay', milliseconds: 400, count: 3 }],
   ['the vault loses its reply', 'vault', { kind: 'lose-reply', count: 1, match: /release/ }],
-  ['storage answers 503 now and then', 'storage', { kind: 'status', status: 503, count: 3, match: /\/(datasets|runs)\// }],
+  [
+    'storage answers 503 now and then',
+    'storage',
+    { kind: 'status', status: 503, count: 3, match: /\/(datasets|runs)\// },
+  ],
   ['storage resets connections', 'storage', { kind: 'reset', count: 3, match: /\/(datasets|runs)\// }],
   ['the metadata service hiccups', 'metadata', { kind: 'status', status: 500, count: 2 }],
   ['the log service is down', 'logs', { kind: 'down' }],
@@ -33,19 +37,22 @@ test.each(PASSING)('%s: the run finishes all the same', async (_, service, fault
   expect((await opened(place, runId)).metrics).toHaveProperty('test_accuracy');
 });
 
-test.each(['attestation', 'vault'] as const)('%s down for good: retried, then UNAVAILABLE, and the same command finishes later', async (service) => {
-  await place.emulator.faults.set(service, { kind: 'status', status: 503 });
-  const before = place.emulator.requests.length;
-  const error = await train(place).catch((refused: unknown) => refused as { code: string; message: string });
-  expect(error).toMatchObject({ code: 'UNAVAILABLE' });
-  const asked = place.emulator.requests.slice(before).filter((request) => request.service === service);
-  expect(asked.length).toBeGreaterThanOrEqual(4);
-  const runId = /run-[0-9a-z-]+/.exec((error as { message: string }).message)?.[0] ?? '';
-  expect(await leftBehind(place, runId)).toEqual([]);
+test.each(['attestation', 'vault'] as const)(
+  '%s down for good: retried, then UNAVAILABLE, and the same command finishes later',
+  async (service) => {
+    await place.emulator.faults.set(service, { kind: 'status', status: 503 });
+    const before = place.emulator.requests.length;
+    const error = await train(place).catch((refused: unknown) => refused as { code: string; message: string });
+    expect(error).toMatchObject({ code: 'UNAVAILABLE' });
+    const asked = place.emulator.requests.slice(before).filter((request) => request.service === service);
+    expect(asked.length).toBeGreaterThanOrEqual(4);
+    const runId = /run-[0-9a-z-]+/.exec((error as { message: string }).message)?.[0] ?? '';
+    expect(await leftBehind(place, runId)).toEqual([]);
 
-  await place.emulator.faults.clear(service);
-  expect(await train(place)).toBe(runId);
-});
+    await place.emulator.faults.clear(service);
+    expect(await train(place)).toBe(runId);
+  },
+);
 
 test('storage down while a checkpoint is written: nothing half-written, and the same command finishes later', async () => {
   await place.emulator.faults.set('storage', { kind: 'status', status: 500, match: /PUT .*checkpoints/ });

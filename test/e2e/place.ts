@@ -2,15 +2,15 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Emulator, type EmulatorOptions, startEmulator } from '../../emulator/start.ts';
 import { OPERATOR_CLIENT_ID } from '../../emulator/provision.ts';
+import { type Emulator, type EmulatorOptions, startEmulator } from '../../emulator/start.ts';
 import { blobStore } from '../../runtime/azure/blob-store.ts';
 import { managedIdentity } from '../../runtime/azure/identity.ts';
 import { ecPublicJwk, rsaPublicJwk, thumbprint } from '../../runtime/crypto/jwk.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { datasetPrefix } from '../../runtime/data/sealed-folder.ts';
-import type { ReceiptContent } from '../../runtime/statements/receipt.ts';
 import type { Manifest } from '../../runtime/statements/manifest.ts';
+import type { ReceiptContent } from '../../runtime/statements/receipt.ts';
 import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
 import type { Context } from '../../scripts/context.ts';
 import type { LocalKeys } from '../../scripts/local-keys.ts';
@@ -39,11 +39,18 @@ export interface Place {
 export interface PlaceOptions extends Partial<Omit<EmulatorOptions, 'stateDir' | 'onSerial'>> {
   readonly training?: Partial<TrainingConfig['training']>;
   readonly rows?: number;
+  readonly maxRuns?: number;
   /** Instead of generated rows. */
   readonly csv?: string;
 }
 
-export async function startPlace({ training, rows = 1500, csv = flowers(rows), ...options }: PlaceOptions = {}): Promise<Place> {
+export async function startPlace({
+  training,
+  rows = 1500,
+  csv = flowers(rows),
+  maxRuns,
+  ...options
+}: PlaceOptions = {}): Promise<Place> {
   const dir = await mkdtemp(join(tmpdir(), 'ctrain-e2e-'));
   const serial: string[] = [];
   const emulator = await startEmulator({
@@ -63,7 +70,14 @@ export async function startPlace({ training, rows = 1500, csv = flowers(rows), .
   const { agreement, manifest } = await prepareRun(
     context,
     keys,
-    { data: { inputPath }, configuration: smallConfig(training), workDir: join(dir, 'work'), keepPlaintext: false, consent: async () => undefined },
+    {
+      data: { inputPath },
+      configuration: () => smallConfig(training),
+      ...(maxRuns === undefined ? {} : { maxRuns }),
+      workDir: join(dir, 'work'),
+      keepPlaintext: false,
+      consent: async () => undefined,
+    },
     QUIET,
   );
   return {
@@ -86,7 +100,15 @@ export async function startPlace({ training, rows = 1500, csv = flowers(rows), .
 
 function smallConfig(training: Partial<TrainingConfig['training']> = {}): TrainingConfig {
   return parseTrainingConfig({
-    training: { input_size: 8, hidden_size: 16, output_size: 3, epochs: 4, batch_size: 32, checkpoint_steps: 20, ...training },
+    training: {
+      input_size: 8,
+      hidden_size: 16,
+      output_size: 3,
+      epochs: 4,
+      batch_size: 32,
+      checkpoint_steps: 20,
+      ...training,
+    },
   });
 }
 
@@ -94,7 +116,14 @@ export function newKeys(name: string): LocalKeys {
   const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
   const decryption = generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey;
   const signingJwk = ecPublicJwk(signing);
-  return { name, signing, decryption, signingJwk, recipientJwk: rsaPublicJwk(decryption), ownerId: thumbprint(signingJwk) };
+  return {
+    name,
+    signing,
+    decryption,
+    signingJwk,
+    recipientJwk: rsaPublicJwk(decryption),
+    ownerId: thumbprint(signingJwk),
+  };
 }
 
 /** Runs an agreement to its end; rejects as `ctrain train` does. */

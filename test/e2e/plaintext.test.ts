@@ -12,7 +12,10 @@ const CANARY_BYTES = new Uint8Array(Float32Array.from(CANARY).buffer);
 let place: Place;
 
 beforeAll(async () => {
-  place = await startPlace({ training: { epochs: 3, checkpoint_steps: 10 }, csv: `${flowers(1500)}${CANARY.join(',')},1\n` });
+  place = await startPlace({
+    training: { epochs: 3, checkpoint_steps: 10 },
+    csv: `${flowers(1500)}${CANARY.join(',')},1\n`,
+  });
 });
 afterAll(() => place?.stop());
 
@@ -33,7 +36,9 @@ function leaks(folder: string): string[] {
     Buffer.from(toBase64(utf8(CANARY.join(','))).slice(0, 30)),
     Buffer.from(Buffer.from(CANARY_BYTES).toString('hex')),
   ];
-  return [...filesBelow(folder)].filter((path) => statSync(path).size > 0 && forms.some((form) => readFileSync(path).includes(form)));
+  return [...filesBelow(folder)].filter(
+    (path) => statSync(path).size > 0 && forms.some((form) => readFileSync(path).includes(form)),
+  );
 }
 
 test('a canary row is found in the file that was put there, so the search works', async () => {
@@ -52,7 +57,11 @@ test('after a run it is nowhere else: not in storage, logs, the machine, tempora
 
 test('the receipt says how the worker was confined, and the serial console what was missing', async () => {
   const content = await opened(place, await train(place));
-  const { missing, readOnlyFiles, emptyEnvironment } = content.confinement as { missing: string[]; readOnlyFiles: boolean; emptyEnvironment: boolean };
+  const { missing, readOnlyFiles, emptyEnvironment } = content.confinement as {
+    missing: string[];
+    readOnlyFiles: boolean;
+    emptyEnvironment: boolean;
+  };
   expect({ readOnlyFiles, emptyEnvironment }).toEqual({ readOnlyFiles: true, emptyEnvironment: true });
   if (missing.length > 0) expect(place.serial.join('\n')).toContain(`missing=${missing.join(',')}`);
   expect(content.hardware).toBe('EMULATED');

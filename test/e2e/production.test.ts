@@ -36,7 +36,8 @@ function sources(below: string): string[] {
 
 test('the bundle holds the pinned roots and none of an emulator', () => {
   const text = bundle.entries.map(({ bytes }) => Buffer.from(bytes).toString('latin1')).join('\n');
-  for (const digest of [...Object.values(AZURE_TRUST.amdRootKeys), ...AZURE_TRUST.vaultRoots]) expect(text).toContain(digest);
+  for (const digest of [...Object.values(AZURE_TRUST.amdRootKeys), ...AZURE_TRUST.vaultRoots])
+    expect(text).toContain(digest);
   const { trust } = place.emulator;
   const emulated = [...Object.values(trust.amdRootKeys), ...trust.vaultRoots].filter((digest) => !/^0+$/.test(digest));
   expect(emulated.length).toBeGreaterThanOrEqual(2);
@@ -45,7 +46,9 @@ test('the bundle holds the pinned roots and none of an emulator', () => {
 });
 
 test('only entry points of the runtime look at the environment or the arguments', () => {
-  const looking = sources(join(ROOT, 'runtime')).filter((path) => /process\.(env|argv)\b/.test(readFileSync(path, 'utf8')));
+  const looking = sources(join(ROOT, 'runtime')).filter((path) =>
+    /process\.(env|argv)\b/.test(readFileSync(path, 'utf8')),
+  );
   expect(looking.map((path) => relative(ROOT, path))).toEqual(['runtime/main.ts']);
   // The one place where production chooses its roots names them, and nothing else.
   expect(readFileSync(join(ROOT, 'runtime/main.ts'), 'utf8')).toContain('trust: AZURE_TRUST');
@@ -53,7 +56,10 @@ test('only entry points of the runtime look at the environment or the arguments'
 
 test("a trainer with production's roots refuses an emulated machine, and the vault is never asked", async () => {
   const before = place.emulator.requests.length;
-  await expect(train(place)).rejects.toMatchObject({ code: 'ATTESTATION_REJECTED', message: expect.stringContaining('root is the pinned key') });
+  await expect(train(place)).rejects.toMatchObject({
+    code: 'ATTESTATION_REJECTED',
+    message: expect.stringContaining('root is the pinned key'),
+  });
   expect(place.emulator.requests.slice(before).filter(({ service }) => service === 'vault')).toEqual([]);
 });
 
@@ -81,6 +87,12 @@ test.each([
 });
 
 test('the production entry point takes one argument and no switch', async () => {
-  const started = promisify(execFile)(process.execPath, [...TRAINER_FLAGS, join(folder, 'main.mjs'), '--emulator-roots', 'x'], { env: {} });
-  await expect(started).rejects.toMatchObject({ stderr: expect.stringContaining('CONFIG_INVALID no machine configuration at --emulator-roots') });
+  const started = promisify(execFile)(
+    process.execPath,
+    [...TRAINER_FLAGS, join(folder, 'main.mjs'), '--emulator-roots', 'x'],
+    { env: {} },
+  );
+  await expect(started).rejects.toMatchObject({
+    stderr: expect.stringContaining('CONFIG_INVALID no machine configuration at --emulator-roots'),
+  });
 });

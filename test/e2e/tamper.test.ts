@@ -5,10 +5,10 @@ import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { leavesName } from '../../runtime/data/open-shard.ts';
 import { parseKeySlots, serialiseKeySlots, vaultKeyId } from '../../runtime/keys/slots.ts';
 import { readBlob } from '../../runtime/queue.ts';
+import { sealFile } from '../../runtime/sealed-file.ts';
 import { agreementStatement } from '../../runtime/statements/agreement.ts';
 import { serialiseEnvelope, signStatement, statementDigest } from '../../runtime/statements/dsse.ts';
 import { type Manifest, signManifest } from '../../runtime/statements/manifest.ts';
-import { sealFile } from '../../runtime/sealed-file.ts';
 import { readAgreement } from '../../scripts/run/approve.ts';
 import { submitRun, watchRun } from '../../scripts/run/submit.ts';
 import { leftBehind, newKeys, off, opened, type Place, startPlace, train } from './place.ts';
@@ -22,14 +22,18 @@ beforeAll(async () => {
 });
 afterAll(() => place?.stop());
 afterEach(async () => {
-  for (const { store, name, bytes, metadata } of changed.splice(0).reverse()) await store.put(name, bytes, { metadata });
+  for (const { store, name, bytes, metadata } of changed.splice(0).reverse())
+    await store.put(name, bytes, { metadata });
 });
 
 /** Replaces a blob's bytes, or its metadata, until the test is over. */
 async function alter(
   store: BlobStore,
   name: string,
-  change: (bytes: Uint8Array, metadata: Readonly<Record<string, string>>) => { bytes?: Uint8Array; metadata?: Record<string, string> },
+  change: (
+    bytes: Uint8Array,
+    metadata: Readonly<Record<string, string>>,
+  ) => { bytes?: Uint8Array; metadata?: Record<string, string> },
 ): Promise<void> {
   const blob = await store.get(name);
   if (blob === undefined) throw new Error(`no blob ${name}`);
@@ -65,7 +69,11 @@ async function refusal(agreement = place.agreement): Promise<{ code: string; mes
     (refused: unknown) => refused as { code: string; message: string },
   );
   const { deployment } = place.context;
-  const named = [deployment.owner.vaultHost, new URL(deployment.owner.attestationAuthority).host, new URL(deployment.storage.blobEndpoint).host];
+  const named = [
+    deployment.owner.vaultHost,
+    new URL(deployment.owner.attestationAuthority).host,
+    new URL(deployment.storage.blobEndpoint).host,
+  ];
   const allowed = [...named, 'management.azure.com', '169.254.169.254', new URL(deployment.logs.endpoint).host];
   expect(place.emulator.requests.slice(before).filter(({ host }) => !allowed.includes(host))).toEqual([]);
   const runId = /run-[0-9a-z-]+/.exec(error.message)?.[0] ?? '';
@@ -74,8 +82,18 @@ async function refusal(agreement = place.agreement): Promise<{ code: string; mes
 }
 
 const ALTERATIONS: readonly [string, () => Promise<void>, string, () => string][] = [
-  ['a shard, one byte', () => alter(place.datasets, path(object().name), (bytes) => ({ bytes: flip(bytes, 5000) })), 'CIPHERTEXT_REJECTED', () => object().name],
-  ["a region's nonce, one byte", () => alter(place.datasets, path(object().name), (bytes) => ({ bytes: flip(bytes, 11) })), 'CIPHERTEXT_REJECTED', () => object().name],
+  [
+    'a shard, one byte',
+    () => alter(place.datasets, path(object().name), (bytes) => ({ bytes: flip(bytes, 5000) })),
+    'CIPHERTEXT_REJECTED',
+    () => object().name,
+  ],
+  [
+    "a region's nonce, one byte",
+    () => alter(place.datasets, path(object().name), (bytes) => ({ bytes: flip(bytes, 11) })),
+    'CIPHERTEXT_REJECTED',
+    () => object().name,
+  ],
   [
     'the encryptiondata, one byte',
     () =>
@@ -92,13 +110,21 @@ const ALTERATIONS: readonly [string, () => Promise<void>, string, () => string][
     () =>
       alter(place.datasets, path('keys.json'), (bytes) => {
         const slots = parseKeySlots(bytes);
-        const own = (slots.objects[object().name] ?? []).map((slot) => ({ ...slot, encryptedKey: flipBase64(slot.encryptedKey) }));
+        const own = (slots.objects[object().name] ?? []).map((slot) => ({
+          ...slot,
+          encryptedKey: flipBase64(slot.encryptedKey),
+        }));
         return { bytes: serialiseKeySlots({ version: 1, objects: { ...slots.objects, [object().name]: own } }) };
       }),
     'CIPHERTEXT_REJECTED',
     () => object().name,
   ],
-  ['the leaves, one byte', () => alter(place.datasets, path(leavesName(object().name)), (bytes) => ({ bytes: flip(bytes, 3) })), 'CIPHERTEXT_REJECTED', () => object().name],
+  [
+    'the leaves, one byte',
+    () => alter(place.datasets, path(leavesName(object().name)), (bytes) => ({ bytes: flip(bytes, 3) })),
+    'CIPHERTEXT_REJECTED',
+    () => object().name,
+  ],
   [
     'the manifest, one byte',
     () =>
@@ -131,7 +157,9 @@ const ALTERATIONS: readonly [string, () => Promise<void>, string, () => string][
     'an older manifest of the same owner',
     () =>
       alter(place.datasets, path('manifest.dsse.json'), () => ({
-        bytes: serialiseEnvelope(signManifest({ ...place.manifest, version: 7, objects: place.manifest.objects.slice(1) }, place.keys.signing)),
+        bytes: serialiseEnvelope(
+          signManifest({ ...place.manifest, version: 7, objects: place.manifest.objects.slice(1) }, place.keys.signing),
+        ),
       })),
     'CONSENT_MISSING',
     () => 'manifest',
@@ -141,7 +169,10 @@ const ALTERATIONS: readonly [string, () => Promise<void>, string, () => string][
     () =>
       alter(place.datasets, path('keys.json'), (bytes) => {
         const slots = parseKeySlots(bytes);
-        const own = (slots.objects[object().name] ?? []).map((slot) => ({ ...slot, keyId: slot.keyId.replace(/kv-owner-[0-9a-f]+/, 'kv-stranger') }));
+        const own = (slots.objects[object().name] ?? []).map((slot) => ({
+          ...slot,
+          keyId: slot.keyId.replace(/kv-owner-[0-9a-f]+/, 'kv-stranger'),
+        }));
         return { bytes: serialiseKeySlots({ version: 1, objects: { ...slots.objects, [object().name]: own } }) };
       }),
     'CIPHERTEXT_REJECTED',
@@ -158,8 +189,13 @@ test.each(ALTERATIONS)('%s: refused, naming the object, nothing left behind', as
 test('an altered agreement is refused by the trainer, whatever the command line thought of it', async () => {
   const { runId } = await submitRun(place.context, place.agreement, new Date());
   const envelope = JSON.parse(new TextDecoder().decode(place.agreement));
-  await place.runs.put(`${runId}/agreement.dsse.json`, utf8(JSON.stringify({ ...envelope, payload: flipBase64(envelope.payload) })));
-  const error = await watchRun(place.context, runId, () => undefined).catch((refused: unknown) => refused as { code: string });
+  await place.runs.put(
+    `${runId}/agreement.dsse.json`,
+    utf8(JSON.stringify({ ...envelope, payload: flipBase64(envelope.payload) })),
+  );
+  const error = await watchRun(place.context, runId, () => undefined).catch(
+    (refused: unknown) => refused as { code: string },
+  );
   await off(place);
   expect(['CONSENT_MISSING', 'EVIDENCE_MALFORMED']).toContain((error as { code: string }).code);
   expect(await leftBehind(place, runId)).toEqual([]);
@@ -197,16 +233,27 @@ test("a stranger who signs somebody else's ciphertext as their own trains on not
 test('a checkpoint that was altered, or that a stranger sealed, is not resumed from', async () => {
   const { runId, checkpoint } = await interruptedRun();
   await alter(place.runs, checkpoint.object.name, (bytes) => ({ bytes: flip(bytes, 100) }));
-  expect(await refusal()).toMatchObject({ code: 'CIPHERTEXT_REJECTED', message: expect.stringContaining(checkpoint.object.name) });
+  expect(await refusal()).toMatchObject({
+    code: 'CIPHERTEXT_REJECTED',
+    message: expect.stringContaining(checkpoint.object.name),
+  });
 
   const second = await interruptedRun();
   expect(second.runId).not.toBe(runId);
   const owner = readAgreement(place.agreement).owners[0];
   if (owner === undefined) throw new Error('no owner');
-  const forged = await sealFile(second.checkpoint.object.name, utf8('weights of a stranger'), [{ keyId: vaultKeyId(owner), key: owner.key }]);
+  const forged = await sealFile(second.checkpoint.object.name, utf8('weights of a stranger'), [
+    { keyId: vaultKeyId(owner), key: owner.key },
+  ]);
   await place.runs.put(forged.object.name, forged.sealed);
-  await place.runs.put(second.record, utf8(JSON.stringify({ ...second.checkpoint, object: forged.object, slots: forged.slots })));
-  expect(await refusal()).toMatchObject({ code: 'CIPHERTEXT_REJECTED', message: expect.stringContaining('checkpoints') });
+  await place.runs.put(
+    second.record,
+    utf8(JSON.stringify({ ...second.checkpoint, object: forged.object, slots: forged.slots })),
+  );
+  expect(await refusal()).toMatchObject({
+    code: 'CIPHERTEXT_REJECTED',
+    message: expect.stringContaining('checkpoints'),
+  });
 });
 
 interface Interrupted {

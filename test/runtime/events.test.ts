@@ -25,7 +25,9 @@ test('a missing, swapped or edited event shows', () => {
       const { events, head } = record(details);
       const index = at % events.length;
       expect(replay(events.filter((_, i) => i !== index))).not.toBe(head);
-      expect(replay(events.map((event, i) => (i === index ? { ...event, Detail: `${event.Detail}!` } : event)))).not.toBe(head);
+      expect(
+        replay(events.map((event, i) => (i === index ? { ...event, Detail: `${event.Detail}!` } : event))),
+      ).not.toBe(head);
       expect(replay(events.toReversed())).not.toBe(head);
     }),
   );

@@ -8,7 +8,8 @@ const good: ProcessFacts = {
   inspectorOpen: false,
   secureHeapBytes: 1_048_576,
   swaps: 'Filename\tType\tSize\tUsed\tPriority\n',
-  limits: 'Limit                     Soft Limit           Hard Limit           Units\nMax core file size        0                    0                    bytes\n',
+  limits:
+    'Limit                     Soft Limit           Hard Limit           Units\nMax core file size        0                    0                    bytes\n',
   ptraceScope: '1\n',
 };
 
@@ -30,21 +31,31 @@ test.each([
 ])('refuses when not: %s', (check, change) => {
   const failure = `process: not (${check})`;
   expect(() => assertHygiene({ ...good, ...change }, [])).toThrow(
-    expect.objectContaining({ code: 'ATTESTATION_REJECTED', message: `trainer process rejected: ${failure}`, failures: [failure] }),
+    expect.objectContaining({
+      code: 'ATTESTATION_REJECTED',
+      message: `trainer process rejected: ${failure}`,
+      failures: [failure],
+    }),
   );
 });
 
 test('what an entry point waives is reported, not forgotten', () => {
-  expect(assertHygiene({ ...good, ptraceScope: '0' }, EMULATOR_WAIVES)).toMatchObject({ waived: ['ptrace is restricted'] });
+  expect(assertHygiene({ ...good, ptraceScope: '0' }, EMULATOR_WAIVES)).toMatchObject({
+    waived: ['ptrace is restricted'],
+  });
 });
 
 test('the emulator cannot waive what it controls', () => {
   expect(() => assertHygiene({ ...good, inspectorOpen: true, flags: [] }, EMULATOR_WAIVES)).toThrow(
-    expect.objectContaining({ failures: ['process: not (flags are the expected ones)', 'process: not (inspector is closed)'] }),
+    expect.objectContaining({
+      failures: ['process: not (flags are the expected ones)', 'process: not (inspector is closed)'],
+    }),
   );
 });
 
 test('Node takes every flag, and shows them to the process', () => {
-  const flags = execFileSync(process.execPath, [...TRAINER_FLAGS, '-p', 'JSON.stringify(process.execArgv)'], { encoding: 'utf8' });
+  const flags = execFileSync(process.execPath, [...TRAINER_FLAGS, '-p', 'JSON.stringify(process.execArgv)'], {
+    encoding: 'utf8',
+  });
   expect(JSON.parse(flags)).toEqual(expect.arrayContaining([...TRAINER_FLAGS]));
 });

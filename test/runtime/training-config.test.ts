@@ -41,7 +41,10 @@ test.each([
 test.each([
   [[], 'configuration: it is not an object'],
   [{}, 'configuration: training: wanted an object with input_size, hidden_size and output_size'],
-  [{ trainin: good }, 'configuration: trainin: unknown key, did you mean training?; training: wanted an object with input_size, hidden_size and output_size'],
+  [
+    { trainin: good },
+    'configuration: trainin: unknown key, did you mean training?; training: wanted an object with input_size, hidden_size and output_size',
+  ],
 ])('refuses %j as a whole', (value, message) => {
   expect(() => parseTrainingConfig(value)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID', message }));
 });
