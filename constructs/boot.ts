@@ -1,4 +1,4 @@
-import { TRAINER_BUNDLE } from '../runtime/catalogue.ts';
+import { NODE_BINARY, TRAINER_BUNDLE } from '../runtime/catalogue.ts';
 
 /** What a machine needs to know to start its trainer. Values may be tokens: none is looked into here. */
 export interface BootOptions {
@@ -15,7 +15,6 @@ export interface BootOptions {
 }
 
 /** Name of the Node binary in the trainer container, under its SHA-256. */
-const NODE_BINARY = 'node';
 
 /** Flags that the trainer demands of its own process; a test holds them equal to runtime/hygiene.ts. */
 export const NODE_FLAGS = [

