@@ -40,7 +40,6 @@ export interface TrainerOptions {
   readonly now: () => Date;
   /** A line for the serial console: steps and codes of a fixed vocabulary, never data. */
   readonly say: (line: string) => void;
-  readonly abortSignal?: AbortSignal;
 }
 
 /** How long the trainer waits before it looks into an empty queue again. */
@@ -65,7 +64,7 @@ export async function runTrainer(options: TrainerOptions): Promise<void> {
   const lease = keepLease(run, options.say);
   const reporter = new RunReporter(run.request.runId, services, options.now, options.say);
   const events = new EventChain(run.request.runId, (event) => reporter.event(event));
-  const ended = await performRun(options, services, { run, reporter, events, hygiene }).catch(
+  const ended = await performRun(options, services, { run, lost: lease.lost, reporter, events, hygiene }).catch(
     async (error: unknown) => {
       if (isFinal(error)) events.record('run.refused', 'failure', (error as SecureTrainingError).code, options.now());
       await reporter.failed(error);
@@ -85,12 +84,13 @@ async function waitForRun(options: TrainerOptions, services: AzureServices): Pro
     if (run !== undefined) return run;
     if (first) options.say('step=waiting for=run');
     await new Promise((done) => setTimeout(done, QUEUE_POLL_MS));
-    options.abortSignal?.throwIfAborted();
   }
 }
 
 interface Performing {
   readonly run: TakenRun;
+  /** Aborted when another machine may have the run. */
+  readonly lost: AbortSignal;
   readonly reporter: RunReporter;
   readonly events: EventChain;
   readonly hygiene: HygieneReport;
@@ -99,7 +99,7 @@ interface Performing {
 async function performRun(
   options: TrainerOptions,
   services: AzureServices,
-  { run, reporter, events, hygiene }: Performing,
+  { run, lost, reporter, events, hygiene }: Performing,
 ): Promise<void> {
   const { machine, trust, now } = options;
   const { runId } = run.request;
@@ -128,7 +128,8 @@ async function performRun(
   const chain = checkpointChain(services, agreement, digest, runId, environment, data);
 
   await reporter.step('training');
-  const { result, worker } = await train(options, { agreement, data, chain, reporter, events });
+  const { result, worker } = await train(options, { agreement, data, chain, lost, reporter, events });
+  lost.throwIfAborted();
 
   await reporter.step('exporting');
   const model = await exportModel(services.runs, runId, result.model, agreement.recipients.model);
@@ -252,6 +253,7 @@ function checkpointChain(
 
 interface Training {
   readonly agreement: Agreement;
+  readonly lost: AbortSignal;
   readonly data: OpenDatasets;
   readonly chain: CheckpointChain;
   readonly reporter: RunReporter;
@@ -260,7 +262,7 @@ interface Training {
 
 async function train(
   options: TrainerOptions,
-  { agreement, data, chain, reporter, events }: Training,
+  { agreement, data, chain, lost, reporter, events }: Training,
 ): Promise<{ result: WorkerResult; worker: WorkerHandle }> {
   const resume = await chain.newest();
   if (resume !== undefined) options.say(`step=resuming checkpoint=${resume.step}`);
@@ -287,7 +289,7 @@ async function train(
       shards: data.shards,
       ...(resume === undefined ? {} : { resume: resume.bytes }),
       openShard: (split, index) => data.open(split, index),
-      ...(options.abortSignal === undefined ? {} : { abortSignal: options.abortSignal }),
+      abortSignal: lost,
       onProgress: (progress) => reporter.progress(progress, agreement.metrics),
       onCheckpoint: async (step, bytes) => {
         await chain.save({ step, bytes });
@@ -309,11 +311,18 @@ function released(metrics: Readonly<Record<string, number>>, { metrics: allowed 
   return Object.fromEntries(entries.map(([name, value]) => [name, Math.round(value * 10_000) / 10_000]));
 }
 
-/** Holds the lease while the run lasts. */
-function keepLease(run: TakenRun, say: (line: string) => void): { stop(): void } {
+/** Holds the lease while the run lasts; `lost` is aborted when another machine may have the run. */
+function keepLease(run: TakenRun, say: (line: string) => void): { readonly lost: AbortSignal; stop(): void } {
+  const lost = new AbortController();
   const timer = setInterval(() => {
-    run.renew().catch(() => say('step=lease state=not-renewed'));
+    run.renew().then(
+      (held) => {
+        if (!held)
+          lost.abort(new SecureTrainingError('UNAVAILABLE', 'the lease of the run was lost to another machine'));
+      },
+      () => say('step=lease state=not-renewed'),
+    );
   }, LEASE_RENEWAL_MS);
   timer.unref();
-  return { stop: () => clearInterval(timer) };
+  return { lost: lost.signal, stop: () => clearInterval(timer) };
 }

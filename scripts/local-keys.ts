@@ -74,7 +74,8 @@ export async function loadLocalKeys(path: string = DEFAULT_KEY_FILE): Promise<Lo
   }
 }
 
-function localKeys(name: string, signing: KeyObject, decryption: KeyObject): LocalKeys {
+/** The keys of one person from their private halves. */
+export function localKeys(name: string, signing: KeyObject, decryption: KeyObject): LocalKeys {
   const signingJwk = ecPublicJwk(signing);
   return {
     name,

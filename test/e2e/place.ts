@@ -6,14 +6,13 @@ import { OPERATOR_CLIENT_ID } from '../../emulator/provision.ts';
 import { type Emulator, type EmulatorOptions, startEmulator } from '../../emulator/start.ts';
 import { blobStore } from '../../runtime/azure/blob-store.ts';
 import { managedIdentity } from '../../runtime/azure/identity.ts';
-import { ecPublicJwk, rsaPublicJwk, thumbprint } from '../../runtime/crypto/jwk.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { datasetPrefix } from '../../runtime/data/sealed-folder.ts';
 import type { Manifest } from '../../runtime/statements/manifest.ts';
 import type { ReceiptContent } from '../../runtime/statements/receipt.ts';
 import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
 import type { Context } from '../../scripts/context.ts';
-import type { LocalKeys } from '../../scripts/local-keys.ts';
+import { type LocalKeys, localKeys } from '../../scripts/local-keys.ts';
 import type { Reporter } from '../../scripts/progress.ts';
 import { openModel } from '../../scripts/run/open-model.ts';
 import { prepareRun } from '../../scripts/run/pipeline.ts';
@@ -114,16 +113,7 @@ function smallConfig(training: Partial<TrainingConfig['training']> = {}): Traini
 
 export function newKeys(name: string): LocalKeys {
   const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
-  const decryption = generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey;
-  const signingJwk = ecPublicJwk(signing);
-  return {
-    name,
-    signing,
-    decryption,
-    signingJwk,
-    recipientJwk: rsaPublicJwk(decryption),
-    ownerId: thumbprint(signingJwk),
-  };
+  return localKeys(name, signing, generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey);
 }
 
 /** Runs an agreement to its end; rejects as `ctrain train` does. */
