@@ -146,5 +146,5 @@ async function readSealingKey(path: string): Promise<SealingKey> {
 function summary({ sealed, manifest, folder }: SealResult): string {
   const rows = sealed.reduce((sum, object) => sum + object.rows, 0);
   const size = sealed.reduce((sum, object) => sum + object.ciphertextSize, 0);
-  return `${count(rows)} rows, ${sealed.length} objects, ${bytes(size)}; ${manifest.dataset} version ${manifest.version} in ${folder}`;
+  return `${count(rows)} rows, ${sealed.length} object${sealed.length === 1 ? '' : 's'}, ${bytes(size)}; ${manifest.dataset} version ${manifest.version} in ${folder}`;
 }

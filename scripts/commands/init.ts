@@ -4,8 +4,8 @@ import { Command } from 'commander';
 import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
 import { createLocalKeys, DEFAULT_KEY_FILE } from '../local-keys.ts';
 
-/** Sizes are left out: those of the data are taken. */
-const DEFAULT_CONFIGURATION = { training: { epochs: 3, batch_size: 128, learning_rate: 0.001, seed: 42 } };
+/** Sizes and epochs are left out: they are taken to fit the data. */
+const DEFAULT_CONFIGURATION = { training: { batch_size: 128, learning_rate: 0.001, seed: 42 } };
 
 export function initCommand(): Command {
   return new Command('init')

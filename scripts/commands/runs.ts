@@ -1,6 +1,7 @@
 import { Command } from 'commander';
-import { listRuns } from '../../runtime/queue.ts';
+import { listRuns, type RunStatus } from '../../runtime/queue.ts';
 import { openContext } from '../context.ts';
+import { count } from '../progress.ts';
 import { progressText, runStore } from '../run/submit.ts';
 
 export function runsCommand(): Command {
@@ -19,14 +20,17 @@ export function runsCommand(): Command {
         }
         if (runs.length === 0) console.log('no runs yet');
         for (const { request, status } of runs) {
-          const where =
-            status?.progress === undefined || status.state === 'finished'
-              ? (status?.step ?? '')
-              : progressText(status.progress);
-          console.log(`${request.runId}  ${(status?.state ?? 'queued').padEnd(11)} ${status?.message ?? where}`);
+          console.log(`${request.runId}  ${(status?.state ?? 'queued').padEnd(11)} ${describe(status)}`);
         }
       } finally {
         await context.close();
       }
     });
+}
+
+function describe(status: RunStatus | undefined): string {
+  if (status === undefined) return '';
+  if (status.message !== undefined) return status.message;
+  if (status.state === 'finished') return `${count(status.progress?.steps ?? 0)} steps, ${status.updatedAt}`;
+  return status.progress === undefined ? status.step : progressText(status.progress);
 }

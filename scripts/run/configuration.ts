@@ -3,11 +3,15 @@ import { SecureTrainingError } from '../../runtime/errors.ts';
 import type { DatasetSchema } from '../../runtime/statements/manifest.ts';
 import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
 
-/** A configuration in which sizes may be left out: those of the data are taken. */
-export type Configure = (schema: DatasetSchema) => TrainingConfig;
+/** A configuration in which what depends on the data may be left out. */
+export type Configure = (schema: DatasetSchema, trainRows: number) => TrainingConfig;
 
-/** Everything by default, every size by the data. */
-export const FITTED: Configure = (schema) => parseTrainingConfig({ training: {} }, 'configuration', sizesFor(schema));
+/** Few rows are gone through more often, until the optimizer has made this many steps. */
+const STEPS_WORTH_MAKING = 400;
+const EPOCHS = [3, 200] as const;
+
+/** Everything by default or by the data. */
+export const FITTED: Configure = (schema, trainRows) => fitToData({ training: {} }, 'configuration', schema, trainRows);
 
 /**
  * Reads a configuration file and checks all of it that can be checked before there are data.
@@ -28,14 +32,23 @@ export async function readConfiguration(path: string): Promise<Configure> {
     throw new SecureTrainingError('CONFIG_INVALID', `${path}: not JSON: ${reason}`, { cause });
   }
   parseTrainingConfig(value, path, { input_size: 1, hidden_size: 1, output_size: 1 });
-  return (schema) => parseTrainingConfig(value, path, sizesFor(schema));
+  return (schema, trainRows) => fitToData(value, path, schema, trainRows);
 }
 
-/** One hidden layer: of 512 units, or fewer where there are few features. */
-function sizesFor({ featureCount, classes }: DatasetSchema): Partial<TrainingConfig['training']> {
-  return {
+/** One hidden layer of 512 units, or fewer where there are few features, and enough epochs for the rows. */
+function fitToData(
+  value: unknown,
+  source: string,
+  { featureCount, classes }: DatasetSchema,
+  trainRows: number,
+): TrainingConfig {
+  const sizes = {
     input_size: featureCount,
     hidden_size: Math.min(512, Math.max(16, featureCount * 4)),
     output_size: classes.length,
   };
+  const { batch_size } = parseTrainingConfig(value, source, sizes).training;
+  const [fewest, most] = EPOCHS;
+  const epochs = Math.ceil(STEPS_WORTH_MAKING / Math.max(1, Math.ceil(trainRows / batch_size)));
+  return parseTrainingConfig(value, source, { ...sizes, epochs: Math.min(most, Math.max(fewest, epochs)) });
 }

@@ -23,7 +23,7 @@ import { approveAgreement } from './approve.ts';
 import type { Configure } from './configuration.ts';
 import { chooseKeyName } from './key-name.ts';
 import { openModel } from './open-model.ts';
-import { proposeAgreement } from './propose.ts';
+import { proposeAgreement, trainRows } from './propose.ts';
 import { runStore, submitRun, watchRun } from './submit.ts';
 import { vaultKey } from './vault-key.ts';
 import {
@@ -97,7 +97,8 @@ export async function prepareRows(
       'prepare data',
       async (show) => {
         const prepared = await prepareData({ ...data, outputDir: processed, onProgress: fraction(show) });
-        requireFit(prepared.description.schema, configuration(prepared.description.schema));
+        const { schema, splits } = prepared.description;
+        requireFit(schema, configuration(schema, splits.train.rows));
         return prepared;
       },
       (result) =>
@@ -136,7 +137,7 @@ export async function agreeOnRows(
   }
   const { dataset } = manifest;
   const prefix = datasetPrefix(manifest);
-  const configuration = options.configuration(manifest.schema);
+  const configuration = options.configuration(manifest.schema, trainRows(manifest));
   const agreementFile = join(folder, `agreement-${shortDigest(JSON.stringify(configuration))}.dsse.json`);
 
   const existing = await readFile(agreementFile).catch(() => undefined);

@@ -44,7 +44,7 @@ export async function proposeAgreement(context: Context, keys: LocalKeys, option
   let configuration: TrainingConfig | undefined;
   for (const prefix of options.prefixes) {
     const { manifest, digest } = verifyManifest(await readBlob(store, `${prefix}/manifest.dsse.json`), keys.signingJwk);
-    configuration ??= options.configuration(manifest.schema);
+    configuration ??= options.configuration(manifest.schema, trainRows(manifest));
     requireFit(manifest.schema, configuration);
     manifests.push(manifest);
     datasets.push({ dataset: manifest.dataset, version: manifest.version, manifestDigest: digest, prefix });
@@ -89,4 +89,9 @@ export async function proposeAgreement(context: Context, keys: LocalKeys, option
     notAfter: options.notAfter.toISOString(),
   };
   return { agreement, envelope: signStatement(agreementStatement(agreement), []), manifests };
+}
+
+/** Rows of the training split. */
+export function trainRows({ objects }: Manifest): number {
+  return objects.reduce((sum, { split, rows }) => sum + (split === 'train' ? rows : 0), 0);
 }

@@ -31,7 +31,6 @@ test('one person alone: init, train, and what the run left', async () => {
   expect(init).toMatchObject({ code: 0, err: '' });
   expect((await stat(join(folder, 'ctrain-key.json'))).mode & 0o777).toBe(0o600);
   expect(JSON.parse(await readFile(join(folder, 'training.json'), 'utf8')).training).toEqual({
-    epochs: 3,
     batch_size: 128,
     learning_rate: 0.001,
     seed: 42,
