@@ -6,6 +6,7 @@ import { approveCommand } from './commands/approve.ts';
 import { demoCommand } from './commands/demo.ts';
 import { emulatorCommand } from './commands/emulator.ts';
 import { encryptDataCommand } from './commands/encrypt-data.ts';
+import { explainPolicyCommand } from './commands/explain-policy.ts';
 import { initCommand } from './commands/init.ts';
 import { openModelCommand } from './commands/open-model.ts';
 import { prepareDataCommand } from './commands/prepare-data.ts';
@@ -15,6 +16,7 @@ import { runsCommand } from './commands/runs.ts';
 import { trainCommand } from './commands/train.ts';
 import { uploadCommand } from './commands/upload.ts';
 import { verifyCommand } from './commands/verify.ts';
+import { verifyEvidenceCommand } from './commands/verify-evidence.ts';
 import { reportError } from './report-error.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -53,7 +55,7 @@ for (const command of [
 program.commandsGroup('Platform team:');
 for (const command of [publishTrainerCommand(), emulatorCommand()]) program.addCommand(command);
 program.commandsGroup('Auditor:');
-program.addCommand(verifyCommand());
+for (const command of [verifyCommand(), verifyEvidenceCommand(), explainPolicyCommand()]) program.addCommand(command);
 program.commandsGroup('See it work:');
 program.addCommand(demoCommand());
 

@@ -133,7 +133,7 @@ const vmIds: Check<readonly string[] | 'any'> = (value, path, failures) =>
       );
 
 /** Shape of {@link EnvironmentPolicy}: no member may be left out. */
-const environmentShape: Check<EnvironmentPolicy> = members<EnvironmentPolicy>({
+export const environmentShape: Check<EnvironmentPolicy> = members<EnvironmentPolicy>({
   generations: list(oneOf(...GENERATIONS), { minimum: 1, maximum: GENERATIONS.length, keyOf: (each) => each }),
   minimumTcb: members<Record<Generation, Tcb>>({ Milan: tcbShape, Genoa: tcbShape, Turin: tcbShape }),
   minimumReportVersion: integer(2, 255),

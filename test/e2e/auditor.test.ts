@@ -1,0 +1,114 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { serialiseEvidence } from '../../runtime/attestation/evidence.ts';
+import { STRICT_ENVIRONMENT } from '../../runtime/catalogue.ts';
+import { buildReleasePolicy, releasePolicyBytes } from '../../runtime/keys/release-policy.ts';
+import { milan2023, milan2025, VECTORS_ABSENT } from '../runtime/attestation/vectors.ts';
+import { newFolder, start } from './cli-process.ts';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await newFolder();
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const ctrain = (...args: readonly string[]) => start(folder, ...args).ended;
+
+async function file(name: string, value: unknown): Promise<string> {
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, name), value instanceof Uint8Array ? value : JSON.stringify(value));
+  return name;
+}
+
+describe.skipIf(VECTORS_ABSENT)('verify-evidence, on evidence of real machines', () => {
+  test('a machine of 2025 is accepted by the strict policy', async () => {
+    const evidence = await file('2025.json', serialiseEvidence(milan2025()));
+    const { code, out } = await ctrain(
+      'verify-evidence',
+      '--evidence',
+      evidence,
+      '--at',
+      '2025-10-01T00:00:00Z',
+      '--json',
+    );
+    expect({ code, ...JSON.parse(out) }).toEqual({ code: 0, verdict: 'accepted', failures: [] });
+  });
+
+  test('a machine of 2023 is rejected, with every failed check on a line', async () => {
+    const evidence = await file('2023.json', serialiseEvidence(milan2023()));
+    const { code, out } = await ctrain('verify-evidence', '--evidence', evidence, '--at', '2024-06-01T00:00:00Z');
+    expect(code).toBe(10);
+    expect(out.trim().split('\n')).toEqual([
+      '✗ report version is new enough',
+      '✗ reported tcb is new enough',
+      '✗ committed tcb is new enough',
+      '✗ launch tcb is new enough',
+      '✗ id key is accepted',
+      '✗ guest svn is new enough',
+      '✗ memory was checked for aliases',
+      'REJECTED',
+    ]);
+  });
+
+  test('a policy file decides, and lacks no field', async () => {
+    const evidence = await file('2025.json', serialiseEvidence(milan2025()));
+    const stricter = await file('stricter.json', { ...STRICT_ENVIRONMENT, generations: ['Genoa'] });
+    const rejected = await ctrain('verify-evidence', '-e', evidence, '-p', stricter, '--at', '2025-10-01T00:00:00Z');
+    expect(rejected).toMatchObject({ code: 10, out: '✗ generation is accepted\nREJECTED\n' });
+    const { vmIds, ...lacking } = STRICT_ENVIRONMENT;
+    expect(vmIds).toBe('any');
+    const refused = await ctrain('verify-evidence', '-e', evidence, '-p', await file('lacking.json', lacking));
+    expect(refused).toMatchObject({ code: 2, err: expect.stringContaining('vmIds') });
+  });
+
+  test('another kind of machine is unsupported', async () => {
+    const bundle = serialiseEvidence(milan2025());
+    const evidence = await file('other.json', { ...bundle, version: 2 });
+    expect(await ctrain('verify-evidence', '-e', evidence)).toMatchObject({ code: 20 });
+  });
+});
+
+test('what is no evidence is malformed', async () => {
+  expect(await ctrain('verify-evidence', '-e', await file('none.json', { version: 1 }))).toMatchObject({ code: 30 });
+});
+
+test('the default policy is printed, to start from', async () => {
+  const { code, out } = await ctrain('verify-evidence', '--print-policy');
+  expect({ code, policy: JSON.parse(out) }).toEqual({ code: 0, policy: STRICT_ENVIRONMENT });
+});
+
+test('explain-policy says which clause refuses', async () => {
+  const authority = 'https://attowner.weu.attest.azure.net';
+  const policy = await file('policy.json', releasePolicyBytes(buildReleasePolicy({ authority })));
+  const refused = await ctrain('explain-policy', '-p', policy, '-t', await file('claims.json', { iss: authority }));
+  expect(refused.code).toBe(10);
+  expect(refused.out).toContain(`✓ authority equals ${authority}`);
+  expect(refused.out).toContain('✗ secureboot equals true: found nothing');
+  expect(refused.out.trim().endsWith('would refuse')).toBe(true);
+
+  const { clauses } = JSON.parse((await ctrain('explain-policy', '-p', policy, '-t', 'claims.json', '--json')).out) as {
+    clauses: readonly { clause: string }[];
+  };
+  const claims: Claims = { iss: authority };
+  for (const { clause } of clauses.slice(1)) {
+    const [path = '', value = ''] = clause.split(' equals ');
+    setAt(claims, path.split('.'), value);
+  }
+  const allowed = await ctrain('explain-policy', '-p', policy, '-t', await file('good.json', claims));
+  expect(allowed).toMatchObject({ code: 0, out: expect.stringContaining('would release the key') });
+});
+
+interface Claims {
+  [name: string]: string | Claims;
+}
+
+function setAt(claims: Claims, [name = '', ...rest]: readonly string[], value: string): void {
+  if (rest.length === 0) {
+    claims[name] = value;
+    return;
+  }
+  const inner = typeof claims[name] === 'object' ? claims[name] : {};
+  claims[name] = inner;
+  setAt(inner, rest, value);
+}
