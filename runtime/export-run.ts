@@ -1,10 +1,8 @@
 import type { KeyObject } from 'node:crypto';
 import { sha256, toHex, utf8 } from './crypto/bytes.ts';
-import { thumbprint } from './crypto/jwk.ts';
 import type { BlobStore } from './data/blob-store.ts';
 import type { ReleasedKey } from './environment.ts';
-import { thumbprintKeyId } from './keys/slots.ts';
-import { sealFile } from './sealed-file.ts';
+import { localRecipient, sealFile } from './sealed-file.ts';
 import type { Recipient } from './statements/agreement.ts';
 import { signModel } from './statements/model-signature.ts';
 import { type ReceiptContent, type ReceiptModelFile, signReceipt } from './statements/receipt.ts';
@@ -26,7 +24,7 @@ export async function exportModel(
   recipients: readonly Recipient[],
 ): Promise<ReceiptModelFile[]> {
   const files = { 'model.json': model.modelJson, 'weights.bin': model.weights };
-  const sealTo = recipients.map(({ key }) => ({ keyId: thumbprintKeyId(thumbprint(key)), key }));
+  const sealTo = recipients.map(({ key }) => localRecipient(key));
   const out: ReceiptModelFile[] = [];
   for (const name of MODEL_FILES) {
     const { sealed, object, slots } = await sealFile(`${runId}/model/${name}.sealed`, files[name], sealTo);
@@ -48,7 +46,7 @@ export async function exportReceipt(
     const annex = utf8(
       JSON.stringify({ version: 1, runId: content.runId, ownerId: owner.ownerId, releaseReply: reply }),
     );
-    const recipient = { keyId: thumbprintKeyId(thumbprint(owner.annexKey)), key: owner.annexKey };
+    const recipient = localRecipient(owner.annexKey);
     const { sealed, object, slots } = await sealFile(`${content.runId}/annex/${owner.ownerId}.sealed`, annex, [
       recipient,
     ]);

@@ -77,6 +77,19 @@ export async function listRuns(runs: BlobStore): Promise<ListedRun[]> {
   return listed;
 }
 
+/** Whether a run is still to be done: neither finished nor refused. */
+export function isOpen(status: RunStatus | undefined): boolean {
+  return status?.state !== 'finished' && status?.state !== 'refused';
+}
+
+/** Finished runs of an agreement, as far as the store shows them: the platform could hide some (docs/limitations.md). */
+export async function countFinished(runs: BlobStore, agreementDigest: string): Promise<number> {
+  const finished = (await listRuns(runs)).filter(
+    ({ request, status }) => request.agreementDigest === agreementDigest && status?.state === 'finished',
+  );
+  return finished.length;
+}
+
 /** A run that this machine holds the lease of. */
 export interface TakenRun {
   readonly request: RunRequest;
@@ -110,7 +123,7 @@ async function openRuns(runs: BlobStore): Promise<string[]> {
   const open: string[] = [];
   for (const runId of await runFolders(runs)) {
     const status = await readStatus(runs, runId);
-    if (status?.state !== 'finished' && status?.state !== 'refused') open.push(runId);
+    if (isOpen(status)) open.push(runId);
   }
   return open;
 }

@@ -1,17 +1,23 @@
 import type { KeyObject } from 'node:crypto';
-import { fromBase64, fromHex, sha256, toBase64, toHex } from './crypto/bytes.ts';
-import { importJwk, type RsaPublicJwk } from './crypto/jwk.ts';
+import { fromBase64, sha256, toHex } from './crypto/bytes.ts';
+import { importJwk, type RsaPublicJwk, thumbprint } from './crypto/jwk.ts';
 import { unwrapCek, wrapCek } from './crypto/key-wrap.ts';
 import { generateCek, openBytes, sealBytes } from './crypto/sealed-object.ts';
 import { SecureTrainingError } from './errors.ts';
-import { type Slot, slotsShape } from './keys/slots.ts';
+import { type Slot, slotOf, slotsShape, thumbprintKeyId } from './keys/slots.ts';
 import { checkShape, members, parseJson } from './shape.ts';
 import { type CheckpointObject, sealedObjectShape } from './statements/checkpoint-chain.ts';
+import { describeSealed, expectedObject } from './statements/sealed-description.ts';
 
 /** Who can open a file: a vault key by its versioned URL, or a local key by its thumbprint. */
 export interface SealRecipient {
   readonly keyId: string;
   readonly key: RsaPublicJwk;
+}
+
+/** A recipient whose key lives in a file: its slot is named by the key's thumbprint. */
+export function localRecipient(key: RsaPublicJwk): SealRecipient {
+  return { keyId: thumbprintKeyId(thumbprint(key)), key };
 }
 
 /** What stands beside a sealed checkpoint, model or annex. Unsigned: it is checked against a receipt or a resume tag. */
@@ -27,21 +33,12 @@ export async function sealFile(
   recipients: readonly SealRecipient[],
 ): Promise<SealedFile & { readonly sealed: Uint8Array }> {
   const cek = generateCek();
-  const { sealed, root, shape } = await sealBytes(plaintext, cek);
-  const object: CheckpointObject = {
-    name,
-    protocol: '2.0',
-    nonceScheme: 'big-endian',
-    ...shape,
-    merkleRoot: toHex(root),
-    sealedSha256: toHex(sha256(sealed)),
+  const { sealed, ...summary } = await sealBytes(plaintext, cek);
+  return {
+    sealed,
+    object: { ...describeSealed(name, summary), sealedSha256: toHex(sha256(sealed)) },
+    slots: recipients.map(({ keyId, key }) => slotOf(keyId, wrapCek(cek, importJwk(key)))),
   };
-  const slots = recipients.map(({ keyId, key }) => ({
-    keyId,
-    algorithm: 'RSA-OAEP-256' as const,
-    encryptedKey: toBase64(wrapCek(cek, importJwk(key))),
-  }));
-  return { sealed, object, slots };
 }
 
 /**
@@ -54,7 +51,7 @@ export function openFile({ object, slots }: SealedFile, sealed: Uint8Array, keyI
   if (toHex(sha256(sealed)) !== object.sealedSha256)
     throw rejected(object.name, 'its bytes are not those that were sealed');
   const cek = unwrapCek(fromBase64(slot.encryptedKey, `key slot of ${object.name}`), key, { name: object.name });
-  return openBytes(sealed, cek, { ...object, merkleRoot: fromHex(object.merkleRoot), shape: object });
+  return openBytes(sealed, cek, expectedObject(object));
 }
 
 const fileShape = members<SealedFile>({ object: sealedObjectShape, slots: slotsShape });

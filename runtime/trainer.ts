@@ -3,18 +3,19 @@ import { join } from 'node:path';
 import type { Network } from './azure/network.ts';
 import { type AzureServices, azureServices } from './azure/trainer-services.ts';
 import { CheckpointChain } from './checkpoints.ts';
-import { ecPublicJwk, thumbprint } from './crypto/jwk.ts';
+import { ecPublicJwk } from './crypto/jwk.ts';
 import { type EstablishedEnvironment, SecureEnvironment } from './environment.ts';
 import { SecureTrainingError } from './errors.ts';
 import { EventChain } from './events.ts';
 import { exportModel, exportReceipt } from './export-run.ts';
 import { assertHygiene, type HygieneCheck, type HygieneReport, readProcessFacts } from './hygiene.ts';
-import { thumbprintKeyId, vaultKeyId } from './keys/slots.ts';
+import { vaultKeyId } from './keys/slots.ts';
 import type { MachineConfig } from './machine-config.ts';
 import { type OpenDatasets, openDatasets } from './open-datasets.ts';
-import { listRuns, type RunRequest, type TakenRun, takeRun } from './queue.ts';
+import { countFinished, type TakenRun, takeRun } from './queue.ts';
 import { runMeasurement } from './run-measurement.ts';
 import { isFinal, RunReporter } from './run-reporter.ts';
+import { localRecipient } from './sealed-file.ts';
 import { type Agreement, verifyAgreement } from './statements/agreement.ts';
 import { chainKey } from './statements/checkpoint-chain.ts';
 import { evidenceDigest } from './statements/receipt.ts';
@@ -109,7 +110,7 @@ async function performRun(
   const { agreement, digest } = verifyAgreement(run.agreement, {
     trainerSha256: machine.bundleSha256,
     now: now(),
-    runIndex: await countFinished(services, run.request),
+    runIndex: await countFinished(services.runs, run.request.agreementDigest),
   });
   if (digest !== run.request.agreementDigest) {
     throw new SecureTrainingError(
@@ -168,14 +169,6 @@ async function performRun(
     receiptKey,
   );
   await reporter.finished();
-}
-
-/** Finished runs of the same agreement, as far as the store shows them: the platform could hide some (docs/limitations.md). */
-async function countFinished({ runs }: AzureServices, { runId, agreementDigest }: RunRequest): Promise<number> {
-  const others = (await listRuns(runs)).filter(
-    ({ request }) => request.runId !== runId && request.agreementDigest === agreementDigest,
-  );
-  return others.filter(({ status }) => status?.state === 'finished').length;
 }
 
 interface Establishing {
@@ -242,10 +235,7 @@ function checkpointChain(
     chainKey: chainKey(data.ceks, digest, runId),
     recipients: [
       { keyId, key: first.owner.key },
-      ...agreement.recipients.checkpoints.map((recipient) => ({
-        keyId: thumbprintKeyId(thumbprint(recipient.key)),
-        key: recipient.key,
-      })),
+      ...agreement.recipients.checkpoints.map((recipient) => localRecipient(recipient.key)),
     ],
     opener: { keyId, key: first.key },
   });

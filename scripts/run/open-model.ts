@@ -1,13 +1,12 @@
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { sha256, toHex } from '../../runtime/crypto/bytes.ts';
-import { importJwk, thumbprint } from '../../runtime/crypto/jwk.ts';
+import { importJwk } from '../../runtime/crypto/jwk.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { MODEL_FILES } from '../../runtime/export-run.ts';
-import { thumbprintKeyId } from '../../runtime/keys/slots.ts';
 import { checkRunId, readBlob } from '../../runtime/queue.ts';
-import { openFile, parseSealedFile } from '../../runtime/sealed-file.ts';
+import { localRecipient, openFile, parseSealedFile } from '../../runtime/sealed-file.ts';
 import { parseReceipt, type ReceiptContent } from '../../runtime/statements/receipt.ts';
 import type { LocalKeys } from '../local-keys.ts';
 
@@ -74,7 +73,7 @@ async function openModelFile(
   const sealed = await readBlob(runs, `${path}.sealed`);
   if (file.object.sealedSha256 !== subject.sealedSha256)
     throw rejected(`${path}.sealed is not the model of its receipt`);
-  const plaintext = openFile(file, sealed, keyIdOf(keys), keys.decryption);
+  const plaintext = openFile(file, sealed, localRecipient(keys.recipientJwk).keyId, keys.decryption);
   if (toHex(sha256(plaintext)) !== subject.plainSha256)
     throw rejected(`${path}.sealed does not hold the model of its receipt`);
   return plaintext;
@@ -87,15 +86,16 @@ async function openAnnexes(runs: BlobStore, keys: LocalKeys, content: ReceiptCon
     if (ownerId !== keys.ownerId) continue;
     const path = `${content.runId}/annex/${ownerId}`;
     const file = parseSealedFile(await readBlob(runs, `${path}.json`), `${path}.sealed`);
-    const annex = openFile(file, await readBlob(runs, `${path}.sealed`), keyIdOf(keys), keys.decryption);
+    const annex = openFile(
+      file,
+      await readBlob(runs, `${path}.sealed`),
+      localRecipient(keys.recipientJwk).keyId,
+      keys.decryption,
+    );
     const { releaseReply } = JSON.parse(new TextDecoder().decode(annex)) as { releaseReply: string };
     replies[ownerId] = releaseReply;
   }
   return replies;
-}
-
-function keyIdOf(keys: LocalKeys): string {
-  return thumbprintKeyId(thumbprint(keys.recipientJwk));
 }
 
 function rejected(message: string): SecureTrainingError {

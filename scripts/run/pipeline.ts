@@ -11,7 +11,7 @@ import { datasetPrefix } from '../../runtime/data/sealed-folder.ts';
 import { nextFreeVersion, uploadDataset } from '../../runtime/data/upload-dataset.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { requireFit } from '../../runtime/open-datasets.ts';
-import { listRuns, type RunStatus } from '../../runtime/queue.ts';
+import { countFinished, type RunStatus } from '../../runtime/queue.ts';
 import { type Agreement, verifyAgreement } from '../../runtime/statements/agreement.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import type { Manifest } from '../../runtime/statements/manifest.ts';
@@ -239,12 +239,9 @@ export function sealedBytes({ objects }: Manifest): number {
 async function stillHolds(bytes: Uint8Array, context: Context, now: Date): Promise<boolean> {
   const { trainer, owner } = context.deployment;
   const { agreement, digest } = verifyAgreement(bytes);
-  const finished = (await listRuns(runStore(context))).filter(
-    ({ request, status }) => request.agreementDigest === digest && status?.state === 'finished',
-  );
   return (
     Date.parse(agreement.notAfter) > now.getTime() &&
-    finished.length < agreement.maxRuns &&
+    (await countFinished(runStore(context), digest)) < agreement.maxRuns &&
     agreement.trainers.includes(trainer.bundleSha256) &&
     agreement.owners.every(
       ({ vaultHost, keyName }) => vaultHost === owner.vaultHost && keyName === owner.keyNames.at(-1),

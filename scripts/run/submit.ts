@@ -3,7 +3,15 @@ import { blobStore } from '../../runtime/azure/blob-store.ts';
 import { machineState, startMachine } from '../../runtime/azure/resource-manager.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import { listRuns, queueRun, type RunProgress, type RunStatus, readStatus, writeStatus } from '../../runtime/queue.ts';
+import {
+  isOpen,
+  listRuns,
+  queueRun,
+  type RunProgress,
+  type RunStatus,
+  readStatus,
+  writeStatus,
+} from '../../runtime/queue.ts';
 import { verifyAgreement } from '../../runtime/statements/agreement.ts';
 import type { Context } from '../context.ts';
 import type { StepState } from '../progress.ts';
@@ -32,8 +40,7 @@ export async function submitRun(context: Context, agreement: Uint8Array, now: Da
   const { digest } = verifyAgreement(agreement, { trainerSha256: context.deployment.trainer.bundleSha256, now });
   const runs = runStore(context);
   const unfinished = (await listRuns(runs)).findLast(
-    ({ request, status }) =>
-      request.agreementDigest === digest && status?.state !== 'finished' && status?.state !== 'refused',
+    ({ request, status }) => request.agreementDigest === digest && isOpen(status),
   );
   const runId = unfinished?.request.runId ?? newRunId(now);
   if (unfinished === undefined) {
