@@ -86,7 +86,7 @@ export async function openDatasets(
       const found = splits[split]?.[index];
       if (found === undefined) throw new RangeError(`there is no shard ${index} of split ${split}`);
       return openShard(datasets, found.prefix, found.object, found.cek, {
-        checkProperties: ({ metadata }) => checkEncryptionData(found, metadata[ENCRYPTION_DATA]),
+        checkProperties: ({ metadata }) => checkEncryptionData(datasets, found, metadata[ENCRYPTION_DATA]),
       });
     },
   };
@@ -103,15 +103,22 @@ function openKey(released: ReleasedKey, object: ManifestObject, slots: readonly 
 
 /**
  * What SDKs would open the object with must be what `keys.json` says of it: rotation writes the slot first, the metadata
- * second, so they never disagree in good faith.
+ * second, so they never disagree in good faith. A rotation since `keys.json` was read has put its slot there by now.
  */
-function checkEncryptionData({ object, slots }: OpenObject, json: string | undefined): void {
+async function checkEncryptionData(
+  datasets: BlobStore,
+  { prefix, object, slots }: OpenObject,
+  json: string | undefined,
+): Promise<void> {
   const data = json === undefined ? undefined : parseEncryptionData(json, `${ENCRYPTION_DATA} of ${object.name}`);
+  const isAmong = (known: readonly Slot[]) =>
+    known.some(({ keyId, encryptedKey }) => keyId === data?.keyId && encryptedKey === toBase64(data.encryptedKey));
   const fits =
     data !== undefined &&
     data.protocol === object.protocol &&
     data.regionLength === object.regionLength &&
-    slots.some(({ keyId, encryptedKey }) => keyId === data.keyId && encryptedKey === toBase64(data.encryptedKey));
+    (isAmong(slots) ||
+      isAmong(parseKeySlots(await readBlob(datasets, `${prefix}/keys.json`)).objects[object.name] ?? []));
   if (!fits)
     throw new SecureTrainingError(
       'CIPHERTEXT_REJECTED',

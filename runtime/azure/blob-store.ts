@@ -4,6 +4,7 @@ import type { Container } from '../catalogue.ts';
 import { concat } from '../crypto/bytes.ts';
 import type { BlobContent, BlobListing, BlobProperties, BlobReadOptions, BlobStore } from '../data/blob-store.ts';
 import { blobLeases } from './blob-leases.ts';
+import { blobMetadata } from './blob-metadata.ts';
 import { type PutTarget, putBytes, putFile, putStream } from './blob-upload.ts';
 import { httpFailure, toServiceError } from './http-failure.ts';
 import { attemptSignal, type Network } from './network.ts';
@@ -68,6 +69,7 @@ export function blobStore(
         `delete ${container}/${name}`,
         async (abortSignal) => (await client.getBlobClient(name).deleteIfExists({ abortSignal })).succeeded,
       ),
+    ...blobMetadata(client, container, call),
     ...blobLeases(client, container, call),
   };
 }

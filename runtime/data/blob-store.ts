@@ -18,6 +18,14 @@ export interface BlobListing {
   readonly lastModified: Date;
 }
 
+/** Anything that still holds a blob's metadata: the blob, an older version, a snapshot, or one of these deleted and not gone yet. */
+export interface BlobCopy {
+  readonly name: string;
+  readonly kind: 'live' | 'version' | 'snapshot' | 'deleted';
+  /** Names in lower case. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
 export interface BlobReadOptions {
   readonly abortSignal?: AbortSignal;
 }
@@ -70,6 +78,18 @@ export interface BlobStore {
   putFile(name: string, path: string, options?: BlobWriteOptions): Promise<string | undefined>;
   /** As {@link put}, from chunks of any size, in staged blocks, memory flat. */
   putStream(name: string, chunks: AsyncIterable<Uint8Array>, options?: BlobWriteOptions): Promise<string | undefined>;
+  /**
+   * Replaces all metadata of the version with this ETag; the bytes stay. The new ETag, or `undefined` when the condition did
+   * not hold.
+   */
+  setMetadata(
+    name: string,
+    metadata: Readonly<Record<string, string>>,
+    ifMatch: string,
+    options?: BlobReadOptions,
+  ): Promise<string | undefined>;
+  /** Every copy of every blob below `prefix`: versions, snapshots and what is deleted but not gone. */
+  copies(prefix: string, options?: BlobReadOptions): AsyncIterable<BlobCopy>;
   /** In the order of names. */
   list(prefix: string, options?: BlobReadOptions): AsyncIterable<BlobListing>;
   /** `false` when there was none. */

@@ -10,12 +10,16 @@ const CONCURRENT_REGIONS = 4;
 
 export interface OpenShardOptions {
   /**
-   * Throws where what lies beside the blob does not fit; called before any region is read.
+   * Throws where what lies beside the blob does not fit; called before any region is read, and again for every version of
+   * the blob that turns up while it is read.
    * @default - nothing is looked at
    */
-  readonly checkProperties?: (properties: BlobProperties) => void;
+  readonly checkProperties?: (properties: BlobProperties) => void | Promise<void>;
   readonly abortSignal?: AbortSignal;
 }
+
+/** A rotation writes metadata once a blob, so more new versions than this within one read are not one. */
+const NEW_VERSIONS = 3;
 
 /** Name of the leaf hashes that lie beside an object. */
 export function leavesName(objectName: string): string {
@@ -23,8 +27,9 @@ export function leavesName(objectName: string): string {
 }
 
 /**
- * Reads one sealed shard in ranges of one version of its blob and returns its Arrow bytes. Every region is checked against
- * its leaf, and the leaves against the signed root, before it is decrypted; plaintext leaves only when all of it is good.
+ * Reads one sealed shard in ranges and returns its Arrow bytes. Every region is checked against its leaf, and the leaves
+ * against the signed root, before it is decrypted; plaintext leaves only when all of it is good. A blob whose metadata is
+ * rewritten meanwhile (a rotation) is read on from where it was; what it holds is in the signed root, not in its version.
  * @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED` naming the object
  */
 export async function openShard(
@@ -35,25 +40,37 @@ export async function openShard(
   options: OpenShardOptions = {},
 ): Promise<Uint8Array> {
   const blob = `${prefix}/${object.name}`;
-  const [properties, leaves] = await Promise.all([
-    store.properties(blob, options),
-    store.get(`${prefix}/${leavesName(object.name)}`, options),
-  ]);
-  if (properties === undefined) throw rejected(object, 'it is not in the store');
+  const current = async () => {
+    const properties = await store.properties(blob, options);
+    if (properties === undefined) throw rejected(object, 'it is not in the store');
+    if (properties.size !== object.ciphertextSize) {
+      throw rejected(object, `found ${properties.size} sealed bytes, wanted ${object.ciphertextSize}`);
+    }
+    await options.checkProperties?.(properties);
+    return properties.etag;
+  };
+  const [etag, leaves] = await Promise.all([current(), store.get(`${prefix}/${leavesName(object.name)}`, options)]);
   if (leaves === undefined) throw rejected(object, 'its leaf hashes are not in the store');
-  if (properties.size !== object.ciphertextSize) {
-    throw rejected(object, `found ${properties.size} sealed bytes, wanted ${object.ciphertextSize}`);
-  }
-  options.checkProperties?.(properties);
   checkLeaves(leaves.bytes, { name: object.name, merkleRoot: fromHex(object.merkleRoot), shape: object });
   const plaintext = new Uint8Array(object.plaintextSize);
+  let version = { etag, count: 0 };
+  const readRange = async (offset: number, length: number): Promise<Uint8Array> => {
+    for (;;) {
+      const asked = version;
+      const region = await store.getRange(blob, offset, length, asked.etag, options);
+      if (region !== undefined) return region;
+      if (asked.count === NEW_VERSIONS) throw rejected(object, 'it was changed or removed while it was read');
+      const fresh = { etag: await current(), count: asked.count + 1 };
+      // Another reader may have found the new version first.
+      if (version === asked) version = fresh;
+    }
+  };
   let next = 0;
   const openRegions = async () => {
     while (next < object.regionCount) {
       const index = next++;
       const { offset, length } = sealedRange(object, index);
-      const region = await store.getRange(blob, offset, length, properties.etag, options);
-      if (region === undefined) throw rejected(object, 'it was changed or removed while it was read');
+      const region = await readRange(offset, length);
       if (region.length !== length)
         throw rejected(object, `found ${region.length} bytes of region ${index}, wanted ${length}`);
       checkLeaf(leaves.bytes, index, region, object.name);

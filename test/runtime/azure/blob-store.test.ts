@@ -178,3 +178,25 @@ test('storage that stays away is UNAVAILABLE; a lost right is told at once', asy
   });
   expect(azure.requests.slice(before).map(({ service }) => service)).toEqual(['metadata', 'storage']);
 });
+
+test('metadata is replaced whole, the bytes stay, and another version refuses it', async () => {
+  const first = await store.put('m.bin', utf8('bytes'), { metadata: { a: '1', b: '2' } });
+  const second = await store.setMetadata('m.bin', { a: '3' }, first ?? '');
+  expect(second).not.toBe(first);
+  expect(await store.get('m.bin')).toMatchObject({ bytes: utf8('bytes'), metadata: { a: '3' }, etag: second });
+  expect(await store.setMetadata('m.bin', { a: '4' }, first ?? '')).toBeUndefined();
+  expect(await store.setMetadata('absent', { a: '4' }, first ?? '')).toBeUndefined();
+});
+
+test('metadata that was written though the answer was lost counts as written', async () => {
+  const etag = await store.put('lost.bin', utf8('bytes'));
+  await azure.faults.set('storage', { kind: 'lose-reply', count: 1 });
+  expect(await store.setMetadata('lost.bin', { a: '1' }, etag ?? '')).toBe((await store.properties('lost.bin'))?.etag);
+});
+
+test('every copy of a blob is found with its metadata', async () => {
+  await store.put('copies/a', utf8('1'), { metadata: { KeyId: 'old' } });
+  const found = [];
+  for await (const copy of store.copies('copies/')) found.push(copy);
+  expect(found).toEqual([{ name: 'copies/a', kind: 'live', metadata: { keyid: 'old' } }]);
+});

@@ -1,5 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import type { BlobContent, BlobListing, BlobStore, BlobWriteOptions } from '../../../runtime/data/blob-store.ts';
+import type {
+  BlobContent,
+  BlobCopy,
+  BlobListing,
+  BlobStore,
+  BlobWriteOptions,
+} from '../../../runtime/data/blob-store.ts';
 
 /** A container in memory that keeps the interface's promises: conditions, ETags, whole blobs. Leases are not needed here. */
 export interface MemoryStore extends BlobStore {
@@ -55,6 +61,17 @@ export function memoryStore(): MemoryStore {
       const parts: Uint8Array[] = [];
       for await (const chunk of chunks) parts.push(chunk);
       return write(name, Buffer.concat(parts), options);
+    },
+    async setMetadata(name, metadata, ifMatch) {
+      called('setMetadata', name);
+      const there = blobs.get(name);
+      if (there?.etag !== ifMatch) return undefined;
+      const etag = `"${++writes}"`;
+      blobs.set(name, { ...there, etag, metadata: { ...metadata } });
+      return etag;
+    },
+    async *copies(prefix): AsyncGenerator<BlobCopy> {
+      for (const [name, { metadata }] of blobs) if (name.startsWith(prefix)) yield { name, kind: 'live', metadata };
     },
     async *list(prefix): AsyncGenerator<BlobListing> {
       for (const [name, { size }] of [...blobs].sort(([a], [b]) => (a < b ? -1 : 1))) {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { beforeEach, expect, test } from 'vitest';
 import { sha256, toHex } from '../../../runtime/crypto/bytes.ts';
 import { generateCek, sealBytes } from '../../../runtime/crypto/sealed-object.ts';
+import type { BlobContent } from '../../../runtime/data/blob-store.ts';
 import { openShard } from '../../../runtime/data/open-shard.ts';
 import { bindObject, type ManifestObject } from '../../../runtime/statements/manifest.ts';
 import { describeSealed } from '../../../runtime/statements/sealed-description.ts';
@@ -80,14 +81,46 @@ test('refuses another key', async () => {
   );
 });
 
-test('refuses an object that is replaced while it is read', async () => {
+/** Gives the blob a new version just before each of the first `times` ranges that are read. */
+function rewriteMetadata(times: number, change: (blob: BlobContent) => BlobContent = (blob) => blob): void {
+  let left = times;
   store.fail = (call) => {
-    if (call !== `getRange ${BLOB}`) return undefined;
-    store.fail = () => undefined;
     const there = store.blobs.get(BLOB);
-    if (there !== undefined) store.blobs.set(BLOB, { ...there, etag: '"new"' });
+    if (call === `getRange ${BLOB}` && there !== undefined && left-- > 0)
+      store.blobs.set(BLOB, { ...change(there), etag: `"new ${left}"` });
     return undefined;
   };
+}
+
+test('reads on when the metadata is rewritten meanwhile', async () => {
+  rewriteMetadata(1);
+  const looked: string[] = [];
+  const opened = await openShard(store, 'p', object, cek, {
+    checkProperties: ({ etag }) => {
+      looked.push(etag);
+    },
+  });
+  expect(toHex(sha256(opened))).toBe(toHex(sha256(plaintext)));
+  expect(looked.at(-1)).toBe('"new 0"');
+});
+
+test('refuses what the new version has beside it', async () => {
+  rewriteMetadata(1);
+  const checkProperties = ({ etag }: { etag: string }) => {
+    if (etag.startsWith('"new')) throw new Error('not these metadata');
+  };
+  await expect(openShard(store, 'p', object, cek, { checkProperties })).rejects.toThrow('not these metadata');
+});
+
+test('refuses other bytes under a new version', async () => {
+  rewriteMetadata(1, (blob) => ({ ...blob, bytes: flip(600)(blob.bytes) }));
+  await expect(openShard(store, 'p', object, cek)).rejects.toThrow(
+    rejected('train.enc: region 2 is altered, or sealed under another key'),
+  );
+});
+
+test('refuses an object that changes all the time', async () => {
+  rewriteMetadata(1000);
   await expect(openShard(store, 'p', object, cek)).rejects.toThrow(
     rejected('train.enc: it was changed or removed while it was read'),
   );
