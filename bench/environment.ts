@@ -15,7 +15,8 @@ import { type Measure, median } from './measure.ts';
 
 /**
  * From the first look at the machine to the released key, in an emulated machine: `environment-to-key-first` in a process
- * that has just started, as a trainer has, `environment-to-key` once it is warm. `verify-evidence` is the judging alone.
+ * that has just started, as a trainer has, `environment-to-key` once it is warm. `verify-evidence` is the judging alone, first and warm
+ * (<= 3 ms).
  */
 export async function benchEnvironment(): Promise<Measure[]> {
   const dir = await mkdtemp(join(tmpdir(), 'ctrain-bench-'));
@@ -43,10 +44,12 @@ export async function benchEnvironment(): Promise<Measure[]> {
   if (line === undefined) throw new Error(`the machine was not established:\n${serial.join('\n')}`);
   const { established, verified } = JSON.parse(line.slice(MARK.length)) as EnvironmentTimes;
   const [first, ...warm] = established;
+  const [cold, ...again] = verified;
   return [
     { name: 'environment-to-key-first', value: first ?? Number.NaN, unit: 'ms' },
     { name: 'environment-to-key', value: median(warm), unit: 'ms' },
-    { name: 'verify-evidence', value: median(verified), unit: 'ms' },
+    { name: 'verify-evidence-first', value: cold ?? Number.NaN, unit: 'ms' },
+    { name: 'verify-evidence', value: median(again), unit: 'ms' },
   ];
 }
 

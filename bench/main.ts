@@ -4,6 +4,7 @@ import { benchEnvironment } from './environment.ts';
 import { benchFeed } from './feed.ts';
 import { benchFit } from './fit.ts';
 import type { Measure } from './measure.ts';
+import { benchParse } from './parse.ts';
 import { benchSeal } from './seal.ts';
 import { benchSynth } from './synth.ts';
 
@@ -16,6 +17,7 @@ interface Benchmark {
 const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   seal: { summary: 'seal and open in memory: >= 0.8 of AES-256-GCM; -work: of it and SHA-256', run: benchSeal },
   environment: { summary: 'machine to released key on the emulator: < 1000 ms', run: benchEnvironment },
+  parse: { summary: 'bytes allocated to read a bundle of evidence, and times its size', run: benchParse },
   synth: { summary: 'three stacks: < 1000 ms, with 100 machines < 1500 ms', run: benchSynth },
   feed: { summary: 'training from sealed shards: >= 0.95 of rows in memory', run: benchFeed },
   fit: { summary: 'training in memory: >= 4 times stock tfjs wasm', run: benchFit },
@@ -23,7 +25,8 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
 
 const HELP = `usage: npm run bench -- [NAME...]
 
-Prints one JSON line a measure: name, value, unit and, where there is one, baseline and ratio (value / baseline, same run).
+Prints one JSON line a measure: name, value, unit and, where there is one, baseline and ratio (value / baseline, same run)
+and method, how it was measured.
 Without a NAME all of them run:
 
 ${Object.entries(BENCHMARKS)

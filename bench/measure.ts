@@ -5,6 +5,8 @@ export interface Measure {
   readonly unit: string;
   readonly baseline?: number;
   readonly ratio?: number;
+  /** How it was measured, where that is not told by the name. */
+  readonly method?: string;
 }
 
 export function median(values: readonly number[]): number {

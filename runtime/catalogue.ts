@@ -3,7 +3,7 @@
  * Imported by constructs, stacks, runtime, scripts and emulator; imports nothing.
  */
 
-/** Blob containers. `datasets`: sealed objects and manifests; `runs`: the queue and what runs leave; `trainer`: bundles by digest. */
+/** Blob containers. `datasets`: sealed objects and manifests; `runs`: the queue and what runs leave; `trainer`: bundles by digest, revocation lists. */
 export const CONTAINERS = ['datasets', 'runs', 'trainer'] as const;
 export type Container = (typeof CONTAINERS)[number];
 
@@ -15,6 +15,26 @@ export const TRAINER_BUNDLE = 'trainer.tar';
 
 /** File name of the Node binary that runs it, in the same container under its own SHA-256. */
 export const NODE_BINARY = 'node';
+
+/** SHA-256 (hex) of the Node binary that bundles of this version are made for: 24.21.0 for linux-x64. */
+export const NODE_SHA256 = '7fde7b8afa198da66257f42ee2001d874c7355631e6d1579a5fb5ef1f246df4c';
+
+/**
+ * Node flags the trainer is started with: no debugger by signal, key material of private keys in locked memory that no
+ * core dump contains, no code from strings.
+ */
+export const TRAINER_FLAGS = [
+  '--secure-heap=1048576',
+  '--disable-sigusr1',
+  '--disable-proto=delete',
+  '--disallow-code-generation-from-strings',
+  '--report-exclude-env',
+] as const;
+
+/** Blob of AMD's revocation list of a generation, in the `trainer` container: signed by AMD's root, so any hand may carry it. */
+export function revocationListBlob(generation: Generation): string {
+  return `revocation/${generation}.crl`;
+}
 
 /** Column types are those of Azure Monitor custom tables. */
 export interface TableColumn {
@@ -67,6 +87,9 @@ export interface Tcb {
   readonly fmc: number;
 }
 
+/** What to do about AMD's revocation list, which machines without a way out of their network get from storage. */
+export const REVOCATION_LIST_RULES = ['if-shown', 'required'] as const;
+
 /** What a machine must be. No field is optional: one left out would leave a fact unchecked. */
 export interface EnvironmentPolicy {
   /** Accepted CPU generations. */
@@ -79,6 +102,11 @@ export interface EnvironmentPolicy {
   readonly idKeyDigests: readonly string[];
   /** Lowest accepted security version of the paravisor. */
   readonly minimumGuestSvn: number;
+  /**
+   * Whether evidence is refused for want of AMD's revocation list. One that is shown always counts, so one that has run out
+   * stops training until somebody replaces it or takes it away; `required` also stops whoever withholds it.
+   */
+  readonly revocationList: (typeof REVOCATION_LIST_RULES)[number];
   /** BadRAM: whether firmware must have checked memory for aliases (platform_info bit 5). */
   readonly requireAliasCheck: boolean;
   /** PCRs that the quote must cover, SHA-256 bank. */
@@ -103,6 +131,7 @@ export const STRICT_ENVIRONMENT: EnvironmentPolicy = {
   minimumReportVersion: 3,
   idKeyDigests: ['942fd93ebde6ea7a96efadeafc60f1c6b3d10e703b1dafd7555b92f7f3d32d0e006767648cba5b102af3d65756af4177'],
   minimumGuestSvn: 10,
+  revocationList: 'if-shown',
   requireAliasCheck: true,
   quotedPcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
   vmIds: 'any',

@@ -1,11 +1,13 @@
 import { type KeyObject, randomBytes } from 'node:crypto';
 import { buildAzureGuestRequest, openAzureGuestResponse } from './attestation/azure-guest.ts';
+import { parseVcekChain } from './attestation/certificates.ts';
 import type { EvidenceBundle } from './attestation/evidence.ts';
 import { parseEvidence } from './attestation/evidence.ts';
 import { parseHclReport } from './attestation/hcl-report.ts';
 import { type AttestationToken, verifyToken } from './attestation/token.ts';
 import { acceptEvidence } from './attestation/verdict.ts';
 import type { VerifiedFacts } from './attestation/verify.ts';
+import type { Generation } from './catalogue.ts';
 import { fromBase64, sha256, toBase64, toBase64Url, toHex, utf8 } from './crypto/bytes.ts';
 import type { EcPublicJwk } from './crypto/jwk.ts';
 import { SecureTrainingError } from './errors.ts';
@@ -29,6 +31,8 @@ export interface AttestationServices {
   readVmId(): Promise<string>;
   /** VCEK, ASK and ARK as PEM. */
   readCertificates(): Promise<string>;
+  /** AMD's revocation list of a generation, from wherever somebody put it; `undefined` where nobody did. */
+  readRevocationList(generation: Generation): Promise<Uint8Array | undefined>;
   /** `POST AUTHORITY/attest/AzureGuest`. */
   attestGuest(authority: string, body: object): Promise<unknown>;
   /** `GET AUTHORITY/certs`. */
@@ -48,6 +52,11 @@ export interface EnvironmentOptions {
   /** What PCR 15 was extended with for this run. */
   readonly runMeasurement: Uint8Array;
   readonly now: () => Date;
+  /**
+   * TCG event log of this boot.
+   * @default - the machine has none to show
+   */
+  readonly eventLog?: Uint8Array;
   /** Called as each step ends; a step that failed is the last one. */
   readonly onStep?: (step: EnvironmentStep) => void;
 }
@@ -111,7 +120,7 @@ export class SecureEnvironment {
    */
   async verifyEnvironment(): Promise<VerifiedFacts> {
     return this.#step('verifyEnvironment', async () => {
-      const { tpm, services, trust, agreement, agreementDigest, receiptKey, runId, runMeasurement, now } =
+      const { tpm, services, trust, agreement, agreementDigest, receiptKey, runId, runMeasurement, now, eventLog } =
         this.#options;
       const nonce = quoteNonce({ agreementDigest, receiptKey, runId });
       const hclReport = await readHclReport(tpm);
@@ -122,11 +131,14 @@ export class SecureEnvironment {
         hclReport: toBase64(hclReport),
         vcekChain,
         quote: { message: toBase64(quote.message), signature: toBase64(quote.signature), pcrs: quote.pcrs },
+        ...(eventLog === undefined ? {} : { eventLog: toBase64(eventLog) }),
         nonce: toBase64(nonce),
       };
+      const revocationList = await services.readRevocationList(parseVcekChain(vcekChain).generation);
       const facts = acceptEvidence(parseEvidence(bundle), {
         trust,
         at: now(),
+        ...(revocationList === undefined ? {} : { revocationLists: [revocationList] }),
         policy: agreement.environment,
         // The PCR holds the hash of what it was extended with, after 32 zero bytes.
         expected: { nonce, pcr15: sha256(new Uint8Array(32), runMeasurement) },
@@ -202,7 +214,7 @@ export class SecureEnvironment {
   }
 
   async #attest(authority: string, ephemeral: EphemeralKey, verified: Verified): Promise<AttestationToken> {
-    const { tpm, services, now } = this.#options;
+    const { tpm, services, now, eventLog } = this.#options;
     const nonce = toBase64Url(randomBytes(32));
     const report = parseHclReport(fromBase64(verified.bundle.hclReport));
     const body = buildAzureGuestRequest({
@@ -215,6 +227,7 @@ export class SecureEnvironment {
       snpReport: report.snpReport,
       runtimeClaims: report.runtimeClaims,
       vcekChain: verified.vcekChain,
+      ...(eventLog === undefined ? {} : { tcgLog: eventLog }),
     });
     const response = await services.attestGuest(authority, body);
     const jwt = await openAzureGuestResponse(response, (cipher) => ephemeral.decrypt(cipher, 'rsaes'));

@@ -1,37 +1,14 @@
 import { secureHeapUsed } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import inspector from 'node:inspector';
+import { TRAINER_FLAGS } from './catalogue.ts';
 import { SecureTrainingError } from './errors.ts';
 
 /**
- * Node flags the trainer is started with: no debugger by signal, key material of private keys in locked memory that no
- * core dump contains, no code from strings.
+ * Variables that load code, open a debugger, weaken TLS or lead connections elsewhere, in Node, OpenSSL or the dynamic
+ * linker. Whole families: NODE_COMPILE_CACHE and OPENSSL_MODULES load code too, and every release adds some.
  */
-export const TRAINER_FLAGS = [
-  '--secure-heap=1048576',
-  '--disable-sigusr1',
-  '--disable-proto=delete',
-  '--disallow-code-generation-from-strings',
-  '--report-exclude-env',
-] as const;
-
-/** Variables that could load code, open a debugger or weaken TLS in a Node process. */
-const FORBIDDEN_VARIABLES = [
-  'NODE_OPTIONS',
-  'NODE_EXTRA_CA_CERTS',
-  'NODE_TLS_REJECT_UNAUTHORIZED',
-  'NODE_V8_COVERAGE',
-  'NODE_DEBUG',
-  'NODE_PATH',
-  'NODE_REPL_EXTERNAL_MODULE',
-  'LD_PRELOAD',
-  'LD_LIBRARY_PATH',
-  'LD_AUDIT',
-  'SSLKEYLOGFILE',
-  'SSL_CERT_FILE',
-  'SSL_CERT_DIR',
-  'OPENSSL_CONF',
-] as const;
+const FORBIDDEN_VARIABLES = /^(?:NODE_|LD_|OPENSSL_|SSL|GCONV_PATH$|GLIBC_TUNABLES$|(?:https?|all|no)_proxy$)/i;
 
 /** What the process can see of itself; reading and judging are apart so that each check can be broken in a test. */
 export interface ProcessFacts {
@@ -39,23 +16,34 @@ export interface ProcessFacts {
   readonly variables: readonly string[];
   readonly inspectorOpen: boolean;
   readonly secureHeapBytes: number;
+  /** Content of /proc/self/status. */
+  readonly status: string | undefined;
   /** Content of /proc/swaps, or undefined where there is none. */
   readonly swaps: string | undefined;
   /** Content of /proc/self/limits. */
   readonly limits: string | undefined;
+  /** Content of /proc/sys/kernel/core_pattern. */
+  readonly corePattern: string | undefined;
   /** Content of /proc/sys/kernel/yama/ptrace_scope. */
   readonly ptraceScope: string | undefined;
 }
 
 const CHECKS = {
+  // No more and no fewer: there are too many flags that open a process to list them.
   'flags are the expected ones': ({ flags }) =>
-    TRAINER_FLAGS.every((flag) => flags.includes(flag)) && !flags.some(opensProcess),
-  'environment is scrubbed': ({ variables }) =>
-    !variables.some((name) => (FORBIDDEN_VARIABLES as readonly string[]).includes(name)),
+    flags.length === TRAINER_FLAGS.length && TRAINER_FLAGS.every((flag) => flags.includes(flag)),
+  'environment is scrubbed': ({ variables }) => !variables.some((name) => FORBIDDEN_VARIABLES.test(name)),
   'inspector is closed': ({ inspectorOpen }) => !inspectorOpen,
   'secure heap is in use': ({ secureHeapBytes }) => secureHeapBytes > 0,
+  // OpenSSL goes on with a heap that it could not lock, and counts it all the same.
+  'secure heap is locked': ({ secureHeapBytes, status }) =>
+    secureHeapBytes > 0 && lockedBytes(status ?? '') >= secureHeapBytes,
   'no swap': ({ swaps }) => swaps !== undefined && swaps.trim().split('\n').length <= 1,
-  'no core dumps': ({ limits }) => /^Max core file size\s+0\s+0\s/m.test(limits ?? ''),
+  // The limit does not hold for a pattern that pipes (core(5)): then only a program that throws away will do.
+  'no core dumps': ({ limits, corePattern }) =>
+    /^Max core file size\s+0\s+0\s/m.test(limits ?? '') &&
+    corePattern !== undefined &&
+    (!corePattern.startsWith('|') || corePattern.trim() === '|/bin/false'),
   'ptrace is restricted': ({ ptraceScope }) => Number(ptraceScope ?? '0') >= 1,
 } as const satisfies Readonly<Record<string, (facts: ProcessFacts) => boolean>>;
 export type HygieneCheck = keyof typeof CHECKS;
@@ -66,6 +54,7 @@ export const EMULATOR_WAIVES: readonly HygieneCheck[] = [
   'no core dumps',
   'ptrace is restricted',
   'secure heap is in use',
+  'secure heap is locked',
 ];
 
 export interface HygieneReport {
@@ -97,16 +86,16 @@ export function readProcessFacts(variables: readonly string[]): ProcessFacts {
     variables,
     inspectorOpen: inspector.url() !== undefined,
     secureHeapBytes: secureHeapUsed().total,
+    status: readText('/proc/self/status'),
     swaps: readText('/proc/swaps'),
     limits: readText('/proc/self/limits'),
+    corePattern: readText('/proc/sys/kernel/core_pattern'),
     ptraceScope: readText('/proc/sys/kernel/yama/ptrace_scope'),
   };
 }
 
-function opensProcess(flag: string): boolean {
-  return /^--(inspect|abort-on-uncaught|heapsnapshot|report-on|tls-keylog|require|import|loader|experimental-loader|env-file)/.test(
-    flag,
-  );
+function lockedBytes(status: string): number {
+  return 1024 * Number(/^VmLck:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0);
 }
 
 function readText(path: string): string | undefined {

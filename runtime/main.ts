@@ -7,6 +7,7 @@ import { azureNetwork } from './azure/network.ts';
 import { AZURE_TRUST } from './azure-trust.ts';
 import { EXIT_CODES, SecureTrainingError } from './errors.ts';
 import { readMachineConfig } from './machine-config.ts';
+import { EVENT_LOG_PATH } from './tpm/event-log-file.ts';
 import { runTrainer } from './trainer.ts';
 
 const [configPath] = process.argv.slice(2);
@@ -19,6 +20,7 @@ try {
     variables: Object.keys(process.env),
     waives: [],
     requireConfinement: true,
+    eventLogPath: EVENT_LOG_PATH,
     bundleDir: import.meta.dirname,
     now: () => new Date(),
     say: (line) => console.log(`ctrain: ${line}`),

@@ -27,11 +27,17 @@ export function checkShape<T>(
   return result;
 }
 
+/** No document nests a quarter as deep. `JSON.parse` takes any depth, but whoever then walks the value runs out of stack. */
+const DEEPEST_JSON = 64;
+
 /**
  * Parses UTF-8 JSON strictly.
  * @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED`; the message never quotes the text
  */
 export function parseJson(bytes: Uint8Array, what: string): unknown {
+  if (isDeeper(bytes, DEEPEST_JSON)) {
+    throw new SecureTrainingError('EVIDENCE_MALFORMED', `${what} is nested deeper than ${DEEPEST_JSON} levels`);
+  }
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch {
@@ -177,6 +183,23 @@ export const instant = where(
 
 /** Free text that people read: one line, no control characters. */
 export const label = text(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]{1,200}$/u, 'one line of 1 to 200 characters');
+
+/** Counts brackets outside of strings; a text that is no JSON may come out wrong, and is then refused for that. */
+function isDeeper(json: Uint8Array, limit: number): boolean {
+  let depth = 0;
+  let quoted = false;
+  for (let i = 0; i < json.length; i++) {
+    const byte = json[i];
+    if (quoted) {
+      if (byte === 0x5c) i++;
+      else if (byte === 0x22) quoted = false;
+    } else if (byte === 0x22) quoted = true;
+    else if (byte === 0x5b || byte === 0x7b) {
+      if (++depth > limit) return true;
+    } else if (byte === 0x5d || byte === 0x7d) depth--;
+  }
+  return false;
+}
 
 function asRecord(value: unknown): Readonly<Record<string, unknown>> | undefined {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

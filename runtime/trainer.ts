@@ -19,6 +19,7 @@ import { localRecipient } from './sealed-file.ts';
 import { type Agreement, verifyAgreement } from './statements/agreement.ts';
 import { chainKey } from './statements/checkpoint-chain.ts';
 import { evidenceDigest } from './statements/receipt.ts';
+import { readEventLog } from './tpm/event-log-file.ts';
 import { openTpm } from './tpm/open.ts';
 import { measureRun } from './tpm/run-measurement.ts';
 import { Tpm } from './tpm/tpm.ts';
@@ -36,6 +37,8 @@ export interface TrainerOptions {
   readonly waives: readonly HygieneCheck[];
   /** Whether a worker that the system cannot confine is refused. Production: true. */
   readonly requireConfinement: boolean;
+  /** File that the kernel shows the TCG event log in; absent or empty, the machine has none. */
+  readonly eventLogPath: string;
   /** Folder of the unpacked bundle. */
   readonly bundleDir: string;
   readonly now: () => Date;
@@ -58,6 +61,8 @@ export async function runTrainer(options: TrainerOptions): Promise<void> {
   try {
     hygiene = assertHygiene(readProcessFacts(options.variables), options.waives);
   } catch (error) {
+    // Giving the machine back ends this process: there is no later to say why.
+    options.say(`step=hygiene state=failed ${error instanceof SecureTrainingError ? error.failures.join('; ') : ''}`);
     await deallocate();
     throw error;
   }
@@ -191,6 +196,8 @@ async function establish(
     await reporter.step('measuring');
     const measurement = runMeasurement(options.machine.bundleSha256, digest, runId);
     await measureRun(tpm, measurement);
+    const eventLog = readEventLog(options.eventLogPath);
+    if (eventLog === undefined) options.say('step=measuring missing=event-log');
     await reporter.step('environment');
     const environment = await SecureEnvironment.establish({
       tpm,
@@ -201,6 +208,7 @@ async function establish(
       runId,
       receiptKey: ecPublicJwk(receiptKey),
       runMeasurement: measurement,
+      ...(eventLog === undefined ? {} : { eventLog }),
       now: options.now,
       onStep: ({ name, state }) => {
         const event = {

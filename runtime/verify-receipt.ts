@@ -42,6 +42,11 @@ export interface VerifyReceiptOptions {
   readonly releaseReplies: Readonly<Record<string, string>>;
   /** Opened model files by name, to compare with the receipt's subjects. */
   readonly modelFiles?: Readonly<Record<string, Uint8Array>>;
+  /**
+   * AMD's revocation lists, DER or PEM; the one of the machine's generation has to be among them.
+   * @default - not asked, unless the agreement requires one: a receipt carries none
+   */
+  readonly revocationLists?: readonly Uint8Array[];
 }
 
 export interface ReceiptVerdict {
@@ -92,7 +97,7 @@ export function verifyReceipt(options: VerifyReceiptOptions): ReceiptVerdict {
   check('manifests and configuration are those agreed on', () => requireAgreed(content, agreement));
   check(
     'evidence is genuine and the machine is what the agreement demands',
-    () => checkEvidence(content, agreement, options.trust),
+    () => checkEvidence(content, agreement, options),
     String,
   );
   check('model files are those of the receipt', () => checkModel(content, options.modelFiles), String);
@@ -112,14 +117,20 @@ export function verifyReceipt(options: VerifyReceiptOptions): ReceiptVerdict {
 }
 
 /** The quote must bind exactly this receipt key, agreement and run, on the machine that measured this trainer. */
-function checkEvidence(content: ReceiptContent, agreement: Agreement, trust: TrustAnchors): string {
+function checkEvidence(
+  content: ReceiptContent,
+  agreement: Agreement,
+  { trust, revocationLists }: VerifyReceiptOptions,
+): string {
   requireEqual('evidence digest', evidenceDigest(content.evidence), content.evidenceSha256);
   requireEqual('hardware', content.hardware, trust.hardware);
   const { agreementDigest, receiptKey, runId, trainerSha256 } = content;
   const facts = acceptEvidence(parseEvidence(content.evidence), {
     trust,
     at: new Date(content.startedOn),
-    policy: agreement.environment,
+    policy:
+      revocationLists === undefined ? agreement.environment : { ...agreement.environment, revocationList: 'required' },
+    ...(revocationLists === undefined ? {} : { revocationLists }),
     expected: {
       nonce: quoteNonce({ agreementDigest, receiptKey, runId }),
       pcr15: sha256(new Uint8Array(32), runMeasurement(trainerSha256, agreementDigest, runId)),

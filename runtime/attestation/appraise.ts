@@ -25,6 +25,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   'no migration agent is present': ({ migrationAgentPresent }) => !migrationAgentPresent,
   'vmpl is 0': ({ vmpl }) => vmpl === 0,
   'generation is accepted': ({ generation }, { generations }) => generations.includes(generation),
+  'revocation list is shown': (facts, policy) => facts.revocationListShown || policy.revocationList !== 'required',
   'report version is new enough': (facts, policy) => facts.reportVersion >= policy.minimumReportVersion,
   'reported tcb is new enough': (facts, policy) => isNewEnough(facts.reportedTcb, facts.generation, policy),
   'committed tcb is new enough': (facts, policy) => isNewEnough(facts.committedTcb, facts.generation, policy),

@@ -11,6 +11,7 @@ export const DER_TAG = {
   utf8String: 0x0c,
   ia5String: 0x16,
   utcTime: 0x17,
+  generalizedTime: 0x18,
   sequence: 0x30,
   set: 0x31,
 } as const;
@@ -57,12 +58,12 @@ export function derByte(bytes: Uint8Array, what: string): number {
   throw malformed(`${what} is not an integer from 0 to 255`);
 }
 
-/** Lengths up to 65535: more than any certificate has. */
+/** Lengths up to 65535, more than any certificate has, in the one spelling that DER allows (X.690 section 10.1). */
 function derLength(bytes: Uint8Array, at: number, what: string): { length: number; start: number } {
   const [first, second = 0, third = 0] = bytes.subarray(at, at + 3);
   if (first === undefined) throw malformed(`${what} ends inside a DER length`);
   if (first < 0x80) return { length: first, start: at + 1 };
-  if (first === 0x81) return { length: second, start: at + 2 };
-  if (first === 0x82) return { length: second * 256 + third, start: at + 3 };
-  throw malformed(`${what} has a DER length that is indefinite or too large`);
+  if (first === 0x81 && second >= 0x80) return { length: second, start: at + 2 };
+  if (first === 0x82 && second > 0) return { length: second * 256 + third, start: at + 3 };
+  throw malformed(`${what} has a DER length that is indefinite, too large or longer than it need be`);
 }

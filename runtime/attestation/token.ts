@@ -54,7 +54,10 @@ const CHECKS: Readonly<Record<string, Check>> = {
   'nonce is the one sent': ({ nonce }, expected) => nonce === toBase64(utf8(expected.nonce)),
   'transfer key is the ephemeral key': ({ transferKey }, { ephemeralModulus }) =>
     transferKey.kid === TRANSFER_KID && isModulus(transferKey, ephemeralModulus),
-  'vm is this one': ({ token }, { vmId }) => String(token['x-ms-azurevm-vmid']).toLowerCase() === vmId.toLowerCase(),
+  'vm is this one': ({ token }, { vmId }) => {
+    const found = token['x-ms-azurevm-vmid'];
+    return typeof found === 'string' && found.toLowerCase() === vmId.toLowerCase();
+  },
   'type is azurevm': ({ token }) => token['x-ms-attestation-type'] === 'azurevm',
   'secure boot is on': ({ token }) => token.secureboot === true,
   'hardware is sevsnpvm': ({ tee }) => tee['x-ms-attestation-type'] === 'sevsnpvm',

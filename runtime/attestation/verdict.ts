@@ -14,7 +14,7 @@ export interface VerdictOptions extends VerifyOptions {
  * @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED`, or `ATTESTATION_REJECTED` with one failure per failed check
  */
 export function acceptEvidence(evidence: Evidence, options: VerdictOptions): VerifiedFacts {
-  const { facts, failures } = judge(evidence, options);
+  const { facts, failures } = judgeUnverified(evidence, options);
   if (failures.length === 0) return facts;
   throw new SecureTrainingError('ATTESTATION_REJECTED', `attestation rejected: not (${failures.join('; ')})`, {
     failures,
@@ -26,10 +26,17 @@ export function acceptEvidence(evidence: Evidence, options: VerdictOptions): Ver
  * @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED`
  */
 export function evidenceFailures(evidence: Evidence, options: VerdictOptions): readonly string[] {
-  return judge(evidence, options).failures;
+  return judgeUnverified(evidence, options).failures;
 }
 
-function judge(evidence: Evidence, options: VerdictOptions): { facts: VerifiedFacts; failures: readonly string[] } {
+/**
+ * What evidence says together with every check it fails. The facts mean nothing unless `failures` is empty.
+ * @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED`
+ */
+export function judgeUnverified(
+  evidence: Evidence,
+  options: VerdictOptions,
+): { readonly facts: VerifiedFacts; readonly failures: readonly string[] } {
   const { facts, failures } = examineUnverified(evidence, options);
   return { facts, failures: [...failures, ...appraisalFailures(facts, options.policy, options.expected)] };
 }

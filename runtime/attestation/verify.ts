@@ -4,22 +4,32 @@ import { concat, equalBytes, fromHex, sha256, toHex } from '../crypto/bytes.ts';
 import type { RsaPublicJwk } from '../crypto/jwk.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrustAnchors } from '../trust.ts';
+import { type BootFacts, type ExaminedLog, examineEventLog } from './boot-facts.ts';
 import { parseVcekChain, type VcekChain } from './certificates.ts';
 import { type Evidence, parsePcrs } from './evidence.ts';
 import { type HclReport, parseHclReport } from './hcl-report.ts';
 import { parseQuote, QUOTE_CHECKS, type Quote, quoteFailures } from './quote.ts';
+import { isCurrent, isListOf, isRevoked } from './revocation-checks.ts';
+import { parseRevocationList, type RevocationList } from './revocation-list.ts';
 import { decodeTcb, encodeTcb, isOfGeneration, parseSnpReport, type SnpReport } from './snp-report.ts';
 
 export interface VerifyOptions {
   readonly trust: TrustAnchors;
   /** When the certificates must be valid. */
   readonly at: Date;
+  /**
+   * AMD's revocation lists, DER or PEM. Those of other generations than the evidence's say nothing about it.
+   * @default - not asked: a revoked certificate is as good as any
+   */
+  readonly revocationLists?: readonly Uint8Array[];
 }
 
 /** What genuine evidence states. Names are lower-case hex. */
 export interface VerifiedFacts {
   readonly hardware: TrustAnchors['hardware'];
   readonly generation: Generation;
+  /** Whether there was a revocation list of this generation to hold the certificates against. */
+  readonly revocationListShown: boolean;
   readonly product: string;
   readonly reportVersion: number;
   readonly guestSvn: number;
@@ -59,13 +69,22 @@ export interface VerifiedFacts {
   readonly tpmClock: number;
   readonly resetCount: number;
   readonly restartCount: number;
+  /**
+   * What the event log says of the boot.
+   * @default - the machine showed none
+   */
+  readonly boot?: BootFacts;
 }
 
 interface ParsedEvidence {
   readonly hcl: HclReport;
   readonly report: SnpReport;
   readonly chain: VcekChain;
+  /** Of the generation of the chain. */
+  readonly lists: readonly RevocationList[];
   readonly quote: Quote;
+  /** Not every vTPM has a log to show, so a machine without one is no worse: PCR values are what policies compare. */
+  readonly log: ExaminedLog | undefined;
 }
 
 const CHECKS: Readonly<Record<string, (parsed: ParsedEvidence, options: VerifyOptions) => boolean>> = {
@@ -77,6 +96,10 @@ const CHECKS: Readonly<Record<string, (parsed: ParsedEvidence, options: VerifyOp
     [chain.vcek, chain.ask, chain.ark].every(
       ({ validFrom, validTo }) => Date.parse(validFrom) <= at.getTime() && at.getTime() <= Date.parse(validTo),
     ),
+  'revocation list is signed by the ark': ({ lists, chain }) => lists.every((list) => isListOf(list, chain.ark)),
+  'revocation list is current at that time': ({ lists }, { at }) => lists.every((list) => isCurrent(list, at)),
+  'no certificate of the chain is revoked': ({ lists, chain }) =>
+    ![chain.vcek, chain.ask, chain.ark].some((certificate) => lists.some((list) => isRevoked(list, certificate))),
   'vcek is of the generation of its chain': ({ chain }) => chain.product.split('-')[0] === chain.generation,
   'report is of the generation of its chain': ({ report, chain }) => isOfGeneration(report, chain.generation),
   'report is signed with a vcek': ({ report }) => report.signingKey === 0,
@@ -90,6 +113,9 @@ const CHECKS: Readonly<Record<string, (parsed: ParsedEvidence, options: VerifyOp
     equalBytes(report.reportedTcb, encodeTcb(chain.tcb, chain.generation)),
   'claims are the reported ones': ({ hcl, report }) =>
     equalBytes(report.reportData, concat(sha256(hcl.runtimeClaims), new Uint8Array(32))),
+  'event log replays to the quoted pcrs': ({ log }) => log === undefined || log.replays,
+  'event log agrees on secure boot': ({ log, hcl }) =>
+    log?.facts.secureBoot === undefined || log.facts.secureBoot.enabled === hcl.vmConfiguration.secureBoot,
 };
 
 /** Names of all checks of {@link verifyEvidence}, in the order failures are listed. */
@@ -120,8 +146,13 @@ export function examineUnverified(
   const hcl = parseHclReport(evidence.hclReport);
   const report = parseSnpReport(hcl.snpReport);
   const chain = parseVcekChain(evidence.vcekChain);
+  const lists = (options.revocationLists ?? [])
+    .map((list) => parseRevocationList(list))
+    .filter(({ generation }) => generation === chain.generation);
   const quote = parseQuote(evidence.quote.message);
-  const parsed: ParsedEvidence = { hcl, report, chain, quote };
+  // Some Azure vTPMs show a log of no bytes (seen in 2026): the same as none.
+  const log = evidence.eventLog?.length ? examineEventLog(evidence.eventLog, pcrValues(evidence)) : undefined;
+  const parsed: ParsedEvidence = { hcl, report, chain, lists, quote, log };
   return {
     facts: readFacts(parsed, evidence, options.trust),
     failures: [
@@ -132,16 +163,16 @@ export function examineUnverified(
 }
 
 function readFacts(
-  { hcl, report, chain, quote }: ParsedEvidence,
+  { hcl, report, chain, lists, quote, log }: ParsedEvidence,
   evidence: Evidence,
   trust: TrustAnchors,
 ): VerifiedFacts {
   const { generation, product } = chain;
   const quotedPcrs = quote.selections.flatMap(({ pcrs }) => pcrs);
-  const values = Object.entries(parsePcrs(evidence.quote.pcrs));
   return {
     hardware: trust.hardware,
     generation,
+    revocationListShown: lists.length > 0,
     product,
     reportVersion: report.version,
     guestSvn: report.guestSvn,
@@ -166,12 +197,18 @@ function readFacts(
     ...hcl.vmConfiguration,
     akKey: hcl.akKey,
     quotedPcrs,
-    pcrs: new Map(values.map(([pcr, value]): [number, Uint8Array] => [Number(pcr), fromHex(value)])),
+    pcrs: pcrValues(evidence),
     quoteNonce: quote.extraData,
     tpmClock: quote.clock,
     resetCount: quote.resetCount,
     restartCount: quote.restartCount,
+    ...(log === undefined ? {} : { boot: log.facts }),
   };
+}
+
+function pcrValues({ quote }: Evidence): ReadonlyMap<number, Uint8Array> {
+  const values = Object.entries(parsePcrs(quote.pcrs));
+  return new Map(values.map(([pcr, value]): [number, Uint8Array] => [Number(pcr), fromHex(value)]));
 }
 
 const NO_MIGRATION_AGENT = 'ff'.repeat(32);
@@ -181,7 +218,8 @@ function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): bool
   return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
 }
 
-function keyDigest(certificate: X509Certificate): string {
+/** A root as {@link TrustAnchors} names it. */
+export function keyDigest(certificate: X509Certificate): string {
   return createHash('sha256')
     .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
     .digest('hex');

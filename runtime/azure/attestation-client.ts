@@ -2,7 +2,7 @@ import type { Network } from './network.ts';
 import { parseJson, request } from './request.ts';
 
 /** API version that documents AzureGuest (Azure/azure-rest-api-specs, attestation data plane, stable/2025-06-01). */
-const API_VERSION = '2025-06-01';
+export const API_VERSION = '2025-06-01';
 
 /**
  * Sends evidence to an attestation provider; the evidence is its own credential, no token goes along.

@@ -2,6 +2,7 @@ import type { TableName } from '../catalogue.ts';
 import type { BlobStore } from '../data/blob-store.ts';
 import type { AttestationServices } from '../environment.ts';
 import type { MachineConfig } from '../machine-config.ts';
+import { readRevocationList } from '../read-revocation-list.ts';
 import { attestAzureGuest, fetchCertificates } from './attestation-client.ts';
 import { blobStore } from './blob-store.ts';
 import { managedIdentity } from './identity.ts';
@@ -25,12 +26,14 @@ export interface AzureServices extends AttestationServices {
 
 export function azureServices(network: Network, machine: MachineConfig): AzureServices {
   const credential = managedIdentity(network, machine.identityClientId);
+  const trainer = blobStore(network, credential, machine.blobEndpoint, 'trainer');
   let onTheWay: Promise<unknown> = Promise.resolve();
   return {
     runs: blobStore(network, credential, machine.blobEndpoint, 'runs'),
     datasets: blobStore(network, credential, machine.blobEndpoint, 'datasets'),
     readVmId: () => readVmId(network),
     readCertificates: () => readThimCertificates(network),
+    readRevocationList: (generation) => readRevocationList(trainer, generation),
     attestGuest: (authority, body) => attestAzureGuest(network, authority, body),
     fetchCertificates: (authority) => fetchCertificates(network, authority),
     releaser: (vaultHost) => vaultClient(network, credential, vaultHost),

@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { SecureTrainingError } from '../errors.ts';
-import { toBase64Url } from './bytes.ts';
+import { fromBase64, toBase64Url } from './bytes.ts';
 
 /** Public half of a signing key: the only signature algorithm here is ECDSA P-256 with SHA-256. */
 export interface EcPublicJwk {
@@ -49,6 +49,11 @@ export function publicJwk(key: KeyObject): PublicJwk {
     if (bits < MINIMUM_MODULUS || bits > MAXIMUM_MODULUS) {
       throw invalid(`found an RSA key of ${bits} bits, wanted ${MINIMUM_MODULUS} to ${MAXIMUM_MODULUS}`);
     }
+    // What is wrapped under an exponent of 1 is the plaintext; no RSA key has an even exponent or modulus.
+    const exponent = key.asymmetricKeyDetails?.publicExponent ?? 0n;
+    if (exponent < 3n || exponent % 2n === 0n || ((fromBase64(n).at(-1) ?? 0) & 1) === 0) {
+      throw invalid('found an RSA key with an even modulus, or an exponent that is even or 1');
+    }
     return { kty, n, e };
   }
   throw invalid(`found a key of type ${kty ?? 'unknown'}${crv === undefined ? '' : ` ${crv}`}, wanted P-256 or RSA`);
@@ -77,6 +82,8 @@ export function importJwk(jwk: PublicJwk): KeyObject {
     jwk.kty === 'EC' ? { kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y } : { kty: jwk.kty, n: jwk.n, e: jwk.e };
   let key: KeyObject;
   try {
+    // Node passes over what is no base64, so that two texts would be one key.
+    for (const text of jwk.kty === 'EC' ? [jwk.x, jwk.y] : [jwk.n, jwk.e]) fromBase64(text);
     key = createPublicKey({ key: members, format: 'jwk' });
   } catch (cause) {
     throw new SecureTrainingError('CONFIG_INVALID', 'the members of the key are not those of a P-256 or RSA key', {

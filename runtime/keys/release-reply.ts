@@ -7,7 +7,7 @@ import { decodeReleasePolicy, policyDigest } from './release-policy.ts';
 import { vaultKeyId } from './slots.ts';
 
 /** The one algorithm asked for: AES-256 key by RSA-OAEP with SHA-256, then AES-KWP (the service's default means SHA-1). */
-const RELEASE_ALGORITHM = 'RSA_AES_KEY_WRAP_256';
+export const RELEASE_ALGORITHM = 'RSA_AES_KEY_WRAP_256';
 
 /** The key an agreement names, and where. */
 export interface ExpectedKey {
@@ -69,6 +69,9 @@ const CHECKS: Readonly<Record<string, Check>> = {
   'sealed with the algorithm asked for': ({ sealing }) => sealing.enc === RELEASE_ALGORITHM,
 };
 
+/** Names of the checks of {@link replyFailures}, in the order failures are listed. */
+export const REPLY_CHECKS: readonly string[] = Object.keys(CHECKS);
+
 /** @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED` */
 export function parseReleaseReply(text: string): ReleaseReply {
   const jws = parseCompactJws(text, 'release reply');
@@ -90,7 +93,7 @@ export function parseReleaseReply(text: string): ReleaseReply {
 
 /** Every check that fails, by name. Empty: this vault released this key to this request. */
 export function replyFailures(reply: ReleaseReply, wanted: ReplyExpectations): string[] {
-  return Object.keys(CHECKS).filter((name) => CHECKS[name]?.(reply, wanted) !== true);
+  return REPLY_CHECKS.filter((name) => CHECKS[name]?.(reply, wanted) !== true);
 }
 
 function readChain(x5c: unknown): X509Certificate[] {
@@ -121,11 +124,19 @@ function leadsToRoot(chain: readonly X509Certificate[], roots: readonly string[]
 
 /** Vaults write `e` as AAEAAQ or AQAB: integers are compared, not texts. */
 function sameInteger(found: unknown, wanted: string): boolean {
-  if (typeof found !== 'string' || !/^[A-Za-z0-9_+/=-]+$/.test(found)) return false;
-  return equalBytes(
-    withoutLeadingZeros(Buffer.from(found, 'base64url')),
-    withoutLeadingZeros(Buffer.from(wanted, 'base64url')),
-  );
+  const [left, right] = [integerOf(found), integerOf(wanted)];
+  return left !== undefined && right !== undefined && equalBytes(left, right);
+}
+
+/** `undefined` for what is no base64: Buffer would leave out what it cannot read. */
+function integerOf(text: unknown): Uint8Array | undefined {
+  if (typeof text !== 'string') return undefined;
+  try {
+    return withoutLeadingZeros(fromBase64(text));
+  } catch (error) {
+    if (error instanceof SecureTrainingError) return undefined;
+    throw error;
+  }
 }
 
 function withoutLeadingZeros(bytes: Uint8Array): Uint8Array {

@@ -1,5 +1,5 @@
-import { createPrivateKey, type KeyObject } from 'node:crypto';
-import { type RsaPublicJwk, rsaPublicJwk, thumbprint } from '../crypto/jwk.ts';
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { importJwk, type RsaPublicJwk } from '../crypto/jwk.ts';
 import { kwpUnwrap } from '../crypto/key-wrap.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrustAnchors } from '../trust.ts';
@@ -93,7 +93,7 @@ async function unwrap(
     transferKey.fill(0);
     pkcs8?.fill(0);
   }
-  if (key.asymmetricKeyType !== 'rsa' || thumbprint(rsaPublicJwk(key)) !== thumbprint(expected)) {
+  if (!createPublicKey(key).equals(importJwk(expected))) {
     throw denied('the released key is not the one agreed on');
   }
   return key;

@@ -1,4 +1,4 @@
-import { type EnvironmentPolicy, GENERATIONS, type Generation, type Tcb } from '../catalogue.ts';
+import { type EnvironmentPolicy, GENERATIONS, type Generation, REVOCATION_LIST_RULES, type Tcb } from '../catalogue.ts';
 import type { EcPublicJwk, RsaPublicJwk } from '../crypto/jwk.ts';
 import { thumbprint } from '../crypto/jwk.ts';
 import { SecureTrainingError } from '../errors.ts';
@@ -139,6 +139,7 @@ export const environmentShape: Check<EnvironmentPolicy> = members<EnvironmentPol
   minimumReportVersion: integer(2, 255),
   idKeyDigests: list(text(/^[0-9a-f]{96}$/, '96 lower-case hex digits'), { minimum: 1, maximum: 64 }),
   minimumGuestSvn: integer(0, 2 ** 32 - 1),
+  revocationList: oneOf(...REVOCATION_LIST_RULES),
   requireAliasCheck: flag,
   quotedPcrs: list(integer(0, 23), { minimum: 1, maximum: 24, keyOf: String }),
   vmIds,

@@ -1,13 +1,16 @@
 import { Command } from 'commander';
+import type { BootFacts } from '../../runtime/attestation/boot-facts.ts';
 import { parseEvidence } from '../../runtime/attestation/evidence.ts';
 import { UNSUPPORTED } from '../../runtime/attestation/malformed.ts';
-import { evidenceFailures } from '../../runtime/attestation/verdict.ts';
+import { judgeUnverified } from '../../runtime/attestation/verdict.ts';
 import { AZURE_TRUST } from '../../runtime/azure-trust.ts';
 import { type EnvironmentPolicy, STRICT_ENVIRONMENT } from '../../runtime/catalogue.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { checkShape, parseJson } from '../../runtime/shape.ts';
 import { environmentShape } from '../../runtime/statements/agreement.ts';
+import { bootLines, unvouched } from '../run/boot-lines.ts';
 import { readInput } from '../run/read-input.ts';
+import { AMD_LISTS, readRevocationLists } from '../run/read-revocation-lists.ts';
 
 /** Verdicts on evidence and their exit codes; 1 is left for a bug of ours. */
 const VERDICTS = { accepted: 0, rejected: 10, unsupported: 20, malformed: 30 } as const;
@@ -17,6 +20,7 @@ interface VerifyEvidenceFlags {
   readonly evidence?: string;
   readonly policy?: string;
   readonly at?: string;
+  readonly crl?: readonly string[];
   readonly printPolicy?: boolean;
   readonly json?: boolean;
 }
@@ -27,6 +31,7 @@ export function verifyEvidenceCommand(): Command {
     .option('-e, --evidence <file>', 'evidence bundle in JSON, as every receipt carries one')
     .option('-p, --policy <file>', 'environment policy in JSON, every field present (default: the strict one)')
     .option('--at <time>', 'when the certificates must be valid, RFC 3339 (default: now)')
+    .option('--crl <file...>', `AMD's revocation list of the machine's generation, from ${AMD_LISTS}`)
     .option('--print-policy', 'write the default policy, to start from')
     .option('--json', 'machine-readable output')
     .addHelpText(
@@ -35,6 +40,7 @@ export function verifyEvidenceCommand(): Command {
 Examples:
   $ ctrain verify-evidence --print-policy > policy.json
   $ ctrain verify-evidence --evidence evidence.json --policy policy.json --at 2026-01-31T00:00:00Z
+  $ ctrain verify-evidence --evidence evidence.json --crl Genoa.crl
 
 The evidence says nothing of which run it is for: its nonce is not compared. ctrain verify does that.
 Exit codes: ${Object.entries(VERDICTS)
@@ -51,9 +57,11 @@ Exit codes: ${Object.entries(VERDICTS)
       }
       const policy = flags.policy === undefined ? STRICT_ENVIRONMENT : await readPolicy(flags.policy);
       const at = readTime(flags.at);
-      const { verdict, failures } = judge(await readInput(flags.evidence), flags.evidence, policy, at);
-      if (flags.json === true) console.log(JSON.stringify({ verdict, failures }));
-      else for (const line of [...failures.map((failure) => `✗ ${failure}`), verdict.toUpperCase()]) console.log(line);
+      const lists = (await readRevocationLists(flags.crl ?? [])).map(({ bytes }) => bytes);
+      const { verdict, failures, ...said } = judge(await readInput(flags.evidence), flags.evidence, policy, at, lists);
+      const boot = verdict === 'accepted' || verdict === 'rejected' ? bootLines(said.boot) : [];
+      const lines = [...failures.map((failure) => `✗ ${failure}`), ...boot, verdict.toUpperCase()];
+      console.log(flags.json === true ? JSON.stringify({ verdict, failures, ...said }) : lines.join('\n'));
       process.exitCode = VERDICTS[verdict];
     });
 }
@@ -63,11 +71,21 @@ function judge(
   path: string,
   policy: EnvironmentPolicy,
   at: Date,
-): { readonly verdict: Verdict; readonly failures: readonly string[] } {
+  revocationLists: readonly Uint8Array[],
+): { readonly verdict: Verdict; readonly failures: readonly string[]; readonly boot?: BootFacts } {
   try {
     const evidence = parseEvidence(parseJson(bytes, path));
-    const failures = evidenceFailures(evidence, { trust: AZURE_TRUST, at, policy, expected: { nonce: 'any' } });
-    return { verdict: failures.length === 0 ? 'accepted' : 'rejected', failures };
+    const { facts, failures } = judgeUnverified(evidence, {
+      trust: AZURE_TRUST,
+      at,
+      // Whoever passes lists wants them asked, not passed over because they are of another generation.
+      policy: revocationLists.length === 0 ? policy : { ...policy, revocationList: 'required' },
+      expected: { nonce: 'any' },
+      revocationLists,
+    });
+    const accepted = failures.length === 0;
+    const boot = facts.boot === undefined ? {} : { boot: accepted ? facts.boot : unvouched(facts.boot) };
+    return { verdict: accepted ? 'accepted' : 'rejected', failures, ...boot };
   } catch (error) {
     if (!(error instanceof SecureTrainingError)) throw error;
     return { verdict: error.failures.includes(UNSUPPORTED) ? 'unsupported' : 'malformed', failures: [error.message] };

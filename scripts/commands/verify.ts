@@ -1,12 +1,14 @@
 import { Command } from 'commander';
 import type { ReceiptVerdict, Verdict } from '../../runtime/verify-receipt.ts';
 import { VERDICT_EXIT_CODES } from '../../runtime/verify-receipt.ts';
+import { AMD_LISTS } from '../run/read-revocation-lists.ts';
 import { verifyFolder } from '../run/verify-folder.ts';
 
 interface VerifyFlags {
   readonly owner: readonly string[];
   readonly agreementDigest?: string;
   readonly emulatorRoots?: string;
+  readonly crl?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -24,12 +26,14 @@ export function verifyCommand(): Command {
     .option('--owner <thumbprint...>', "ids of the data owners' keys, known from elsewhere", [])
     .option('--agreement-digest <sha256>', 'digest of the agreement, known from elsewhere')
     .option('--emulator-roots <file>', 'check against the roots of an emulator: never more than EMULATED')
+    .option('--crl <file...>', `AMD's revocation list of the machine's generation, from ${AMD_LISTS}`)
     .option('--json', 'machine-readable output')
     .addHelpText(
       'after',
       `
 Examples:
   $ ctrain verify models/run-1 --owner kR3...Yw
+  $ ctrain verify models/run-1 --owner kR3...Yw --crl Genoa.crl
   $ ctrain verify models/run-1 --emulator-roots .ctrain/emulator/roots.json
 
 Exit codes: ${Object.entries(VERDICT_EXIT_CODES)
@@ -41,6 +45,7 @@ Exit codes: ${Object.entries(VERDICT_EXIT_CODES)
         owners: flags.owner,
         ...(flags.agreementDigest === undefined ? {} : { agreementDigest: flags.agreementDigest }),
         ...(flags.emulatorRoots === undefined ? {} : { emulatorRoots: flags.emulatorRoots }),
+        ...(flags.crl === undefined ? {} : { revocationLists: flags.crl }),
       });
       if (flags.json === true) console.log(JSON.stringify(result));
       else for (const line of verdictLines(result)) console.log(line);

@@ -29,7 +29,7 @@ export function explainAgreement(agreement: Agreement): string[] {
       agreement.environment.vmIds === 'any'
         ? 'any virtual machine with the role'
         : `virtual machine ${agreement.environment.vmIds.join(', ')}`
-    }`,
+    }${agreement.environment.revocationList === 'required' ? ", only beside AMD's revocation list" : ''}`,
     'mind        the vault checks four facts: genuine SEV-SNP under the paravisor, secure boot, a token of the named',
     '            authority, a caller with the role. Which program runs is checked by the trainer itself: a hostile',
     '            administrator of the platform could run another program in a genuine machine.',

@@ -6,6 +6,7 @@ import { MODEL_FILES } from '../../runtime/export-run.ts';
 import type { TrustAnchors } from '../../runtime/trust.ts';
 import { type ReceiptVerdict, verifyReceipt } from '../../runtime/verify-receipt.ts';
 import { RUN_FOLDER } from './open-model.ts';
+import { readRevocationLists } from './read-revocation-lists.ts';
 
 export interface VerifyFolderOptions {
   /** Thumbprints of the owners' keys, known from elsewhere. */
@@ -17,6 +18,11 @@ export interface VerifyFolderOptions {
    * @default - Azure's
    */
   readonly emulatorRoots?: string;
+  /**
+   * Files of AMD's revocation lists.
+   * @default - not asked, unless the agreement requires one
+   */
+  readonly revocationLists?: readonly string[];
 }
 
 /** Checks a folder that `open-model` left, offline. */
@@ -32,6 +38,7 @@ export async function verifyFolder(folder: string, options: VerifyFolderOptions)
       );
     }
   };
+  const lists = await readRevocationLists(options.revocationLists ?? []);
   const modelFiles: Record<string, Uint8Array> = {};
   for (const name of MODEL_FILES) modelFiles[name] = await read(join(RUN_FOLDER.model, name));
   return verifyReceipt({
@@ -42,6 +49,7 @@ export async function verifyFolder(folder: string, options: VerifyFolderOptions)
     ...(options.agreementDigest === undefined ? {} : { knownAgreement: options.agreementDigest }),
     releaseReplies: parseReplies(await read(RUN_FOLDER.annex), join(folder, RUN_FOLDER.annex)),
     modelFiles,
+    ...(lists.length === 0 ? {} : { revocationLists: lists.map(({ bytes }) => bytes) }),
   });
 }
 
@@ -62,7 +70,7 @@ function parseReplies(bytes: Uint8Array, path: string): Record<string, string> {
 }
 
 /** Whatever the file says, nothing verified with it is ever more than EMULATED. */
-async function readEmulatorRoots(path: string): Promise<TrustAnchors> {
+export async function readEmulatorRoots(path: string): Promise<TrustAnchors> {
   try {
     const roots = JSON.parse(await readFile(path, 'utf8')) as TrustAnchors;
     if (typeof roots.amdRootKeys.Genoa !== 'string' || !Array.isArray(roots.vaultRoots))

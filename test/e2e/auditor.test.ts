@@ -1,10 +1,11 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createAmdPki, issueRevocationList } from '../../emulator/amd-pki.ts';
 import { serialiseEvidence } from '../../runtime/attestation/evidence.ts';
 import { STRICT_ENVIRONMENT } from '../../runtime/catalogue.ts';
 import { buildReleasePolicy, releasePolicyBytes } from '../../runtime/keys/release-policy.ts';
-import { milan2023, milan2025, VECTORS_ABSENT } from '../runtime/attestation/vectors.ts';
+import { milan2023, milan2025, VECTORS_ABSENT, vector } from '../runtime/attestation/vectors.ts';
 import { newFolder, start } from './cli-process.ts';
 
 let folder: string;
@@ -47,6 +48,7 @@ describe.skipIf(VECTORS_ABSENT)('verify-evidence, on evidence of real machines',
       '✗ id key is accepted',
       '✗ guest svn is new enough',
       '✗ memory was checked for aliases',
+      'event log: none shown',
       'REJECTED',
     ]);
   });
@@ -55,11 +57,52 @@ describe.skipIf(VECTORS_ABSENT)('verify-evidence, on evidence of real machines',
     const evidence = await file('2025.json', serialiseEvidence(milan2025()));
     const stricter = await file('stricter.json', { ...STRICT_ENVIRONMENT, generations: ['Genoa'] });
     const rejected = await ctrain('verify-evidence', '-e', evidence, '-p', stricter, '--at', '2025-10-01T00:00:00Z');
-    expect(rejected).toMatchObject({ code: 10, out: '✗ generation is accepted\nREJECTED\n' });
+    expect(rejected).toMatchObject({ code: 10, out: '✗ generation is accepted\nevent log: none shown\nREJECTED\n' });
     const { vmIds, ...lacking } = STRICT_ENVIRONMENT;
     expect(vmIds).toBe('any');
     const refused = await ctrain('verify-evidence', '-e', evidence, '-p', await file('lacking.json', lacking));
     expect(refused).toMatchObject({ code: 2, err: expect.stringContaining('vmIds') });
+  });
+
+  test('a revocation list is asked, and has to be AMD’s, of this generation', async () => {
+    const evidence = await file('2025.json', serialiseEvidence(milan2025()));
+    const at = ['--at', '2025-10-01T00:00:00Z'];
+    const against = (crl: string) => ctrain('verify-evidence', '-e', evidence, '--crl', crl, ...at);
+    for (const [generation, failure] of [
+      ['Milan', 'revocation list is signed by the ark'],
+      ['Genoa', 'revocation list is shown'],
+    ] as const) {
+      const own = issueRevocationList(await createAmdPki(generation, { modulusLength: 2048 }));
+      const rejected = await against(await file(`${generation}.crl`, own));
+      expect(rejected.code).toBe(10);
+      expect(rejected.out.split('\n').filter((line) => line.startsWith('✗'))).toEqual([`✗ ${failure}`]);
+    }
+    const refused = await against(evidence);
+    expect(refused).toMatchObject({ code: 2, err: expect.stringContaining('2025.json: revocation list is neither') });
+  });
+
+  test('an event log of another machine is refused, and what it says is not vouched for', async () => {
+    const shown = { ...milan2025(), eventLog: vector('go-tpm-tools/eventlogs/ubuntu-2404-amd-sevsnp.bin') };
+    const evidence = await file('log.json', serialiseEvidence(shown));
+    const { code, out } = await ctrain('verify-evidence', '-e', evidence, '--at', '2025-10-01T00:00:00Z');
+    expect(code).toBe(10);
+    expect(out.split('\n')).toEqual(
+      expect.arrayContaining([
+        '✗ event log replays to the quoted pcrs',
+        '✗ event log agrees on secure boot',
+        'secure boot: off (not authenticated)',
+      ]),
+    );
+    const json = await ctrain('verify-evidence', '-e', evidence, '--at', '2025-10-01T00:00:00Z', '--json');
+    expect(JSON.parse(json.out)).toMatchObject({
+      verdict: 'rejected',
+      boot: { secureBoot: { enabled: false, authenticated: false }, kernel: { path: '/vmlinuz-6.8.0-1010-gcp' } },
+    });
+    const cut = { ...shown, eventLog: shown.eventLog.slice(0, -1) };
+    expect(await ctrain('verify-evidence', '-e', await file('cut.json', serialiseEvidence(cut)))).toMatchObject({
+      code: 30,
+      out: expect.stringContaining('event log is truncated'),
+    });
   });
 
   test('another kind of machine is unsupported', async () => {

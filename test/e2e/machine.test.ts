@@ -1,10 +1,12 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createAmdPki } from '../../emulator/amd-pki.ts';
+import { emulatedEventLog } from '../../emulator/event-log.ts';
 import type { Claims, MachineChanges } from '../../emulator/firmware.ts';
 import { EMULATED_BOOT_PCRS } from '../../emulator/vtpm/pcrs.ts';
+import { toBase64 } from '../../runtime/crypto/bytes.ts';
 import { type RsaPublicJwk, rsaPublicJwk } from '../../runtime/crypto/jwk.ts';
-import { leftBehind, type Place, startPlace, train } from './place.ts';
+import { leftBehind, opened, type Place, startPlace, train } from './place.ts';
 
 let place: Place;
 let genuineReport: Uint8Array | undefined;
@@ -41,6 +43,16 @@ const MACHINES: readonly [string, MachineChanges | (() => Promise<MachineChanges
   ['an old committed tcb', { hardware: { committedTcb: noTcb } }, ['committed tcb is new enough']],
   ['a migration agent allowed', { hardware: { migration: true } }, ['migration is not allowed']],
   ['secure boot off', { hardware: { secureBoot: false } }, ['secure boot is on']],
+  [
+    'an event log that does not replay',
+    { eventLog: () => emulatedEventLog({ secureBoot: false }) },
+    ['event log replays to the quoted pcrs', 'event log agrees on secure boot'],
+  ],
+  [
+    'pcrs that are not those of its event log',
+    { pcrs: new Map([...EMULATED_BOOT_PCRS, [4, new Uint8Array(32).fill(4)]]) },
+    ['event log replays to the quoted pcrs'],
+  ],
   ['an unknown id key', { hardware: { idKeyDigest: 'ab'.repeat(48) } }, ['id key is accepted']],
   ['memory not checked for aliases', { hardware: { platformInfo: 0x04 } }, ['memory was checked for aliases']],
   ['two faults at once', { hardware: { debug: true, vmpl: 1 } }, ['debug is off', 'vmpl is 0']],
@@ -129,4 +141,6 @@ test('the token of an earlier boot, replayed, is refused with every failed check
 test('the unchanged machine is accepted afterwards', async () => {
   const runId = await train(place);
   expect(await leftBehind(place, runId)).toContain(`${runId}/receipt.dsse.json`);
+  const { evidence } = await opened(place, runId);
+  expect(evidence).toMatchObject({ eventLog: toBase64(emulatedEventLog()) });
 });

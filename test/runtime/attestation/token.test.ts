@@ -86,6 +86,7 @@ test.each<[string, object]>([
   // The vault takes the first that may encrypt, so another one before ours is another one.
   ['transfer key is the ephemeral key', runtime([{ ...transferKey, kid: 'HCLEkPub', n: other.n }, transferKey])],
   ['vm is this one', { 'x-ms-azurevm-vmid': '00000000-0000-4000-8000-000000000000' }],
+  ['vm is this one', { 'x-ms-azurevm-vmid': { toString: 1 } }],
   ['type is azurevm', { 'x-ms-attestation-type': 'sevsnpvm' }],
   ['secure boot is on', { secureboot: false }],
   ['secure boot is on', { secureboot: 'true' }],

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { certificatePem } from '../../../emulator/amd-certificate.ts';
-import { type AmdPki, reissueVcek, vcekChain } from '../../../emulator/amd-pki.ts';
+import { type AmdPki, issueRevocationList, reissueVcek, vcekChain } from '../../../emulator/amd-pki.ts';
+import { emulatedEventLog, pcrsAfter } from '../../../emulator/event-log.ts';
 import { APPRAISE_CHECKS, appraise } from '../../../runtime/attestation/appraise.ts';
 import { parseVcekChain } from '../../../runtime/attestation/certificates.ts';
 import type { Evidence } from '../../../runtime/attestation/evidence.ts';
@@ -11,6 +12,7 @@ import { SNP_OFFSETS } from '../../../runtime/attestation/snp-report.ts';
 import { acceptEvidence, evidenceFailures, type VerdictOptions } from '../../../runtime/attestation/verdict.ts';
 import { VERIFY_CHECKS, verifyEvidence } from '../../../runtime/attestation/verify.ts';
 import { STRICT_ENVIRONMENT } from '../../../runtime/catalogue.ts';
+import { toHex } from '../../../runtime/crypto/bytes.ts';
 import {
   createMachine,
   type EvidenceChanges,
@@ -24,10 +26,12 @@ import {
 } from './machine.ts';
 
 let machine: Machine;
+/** Of another generation. */
+let other: Machine;
 let options: VerdictOptions;
 
 beforeAll(async () => {
-  machine = await createMachine();
+  [machine, other] = await Promise.all([createMachine(), createMachine('Genoa')]);
   options = {
     trust: machine.trust,
     at: new Date(),
@@ -47,6 +51,15 @@ interface Change {
 }
 
 const hardware = (changes: EvidenceChanges['hardware']): Change => ({ evidence: { hardware: changes ?? {} } });
+
+/** Shows the log, and quotes what it replays to. */
+const bootedBy = (eventLog: Uint8Array): Change => ({
+  evidence: () => {
+    const measured = [...pcrsAfter(eventLog)].map(([pcr, value]) => [String(pcr), toHex(value)]);
+    return { quote: { pcrs: { ...Object.fromEntries(measured), 15: PCRS['15'] ?? '' } } };
+  },
+  after: (evidence) => ({ ...evidence, eventLog }),
+});
 
 /** The last byte of a certificate belongs to its signature: the rest of the chain still holds. */
 const spoil = (which: 'ark' | 'ask' | 'vcek'): Change => ({
@@ -68,6 +81,17 @@ const ROWS: Readonly<Record<string, Change>> = {
   'certificates are valid at that time': {
     evidence: () => ({ pki: reissueVcek(machine.pki, { notAfter: new Date(Date.now() - 1000) }) }),
   },
+  'revocation list is signed by the ark': {
+    options: () => ({ revocationLists: [issueRevocationList({ ...machine.pki, arkKey: machine.pki.askKey })] }),
+  },
+  'revocation list is current at that time': {
+    options: () => ({
+      revocationLists: [issueRevocationList(machine.pki, { nextUpdate: new Date(Date.now() - 1000) })],
+    }),
+  },
+  'no certificate of the chain is revoked': {
+    options: () => ({ revocationLists: [issueRevocationList(machine.pki, { revoked: [machine.pki.ask] })] }),
+  },
   'vcek is of the generation of its chain': {
     evidence: () => ({ pki: reissueVcek(machine.pki, { product: 'Genoa' }) }),
   },
@@ -80,6 +104,8 @@ const ROWS: Readonly<Record<string, Change>> = {
   'vcek is of the reporting chip': hardware({ chipId: '5a'.repeat(64) }),
   'vcek is of the reported tcb': { evidence: { tcb: { ...tcb, snp: tcb.snp + 1 } } },
   'claims are the reported ones': hardware({ reportData: new Uint8Array(64).fill(1) }),
+  'event log replays to the quoted pcrs': { after: (evidence) => ({ ...evidence, eventLog: emulatedEventLog() }) },
+  'event log agrees on secure boot': bootedBy(emulatedEventLog({ secureBoot: false })),
   'quote is signed by the attestation key': {
     after: (evidence) => ({
       ...evidence,
@@ -104,6 +130,7 @@ const ROWS: Readonly<Record<string, Change>> = {
   'no migration agent is present': hardware({ reportIdMa: '00'.repeat(32) }),
   'vmpl is 0': hardware({ vmpl: 1 }),
   'generation is accepted': { options: ({ policy }) => ({ policy: { ...policy, generations: ['Genoa'] } }) },
+  'revocation list is shown': { options: ({ policy }) => ({ policy: { ...policy, revocationList: 'required' } }) },
   'report version is new enough': hardware({ reportVersion: 2 }),
   'reported tcb is new enough': {
     evidence: () => ({
@@ -147,6 +174,32 @@ test('accepts the weakest machine the strict policy allows, and states what it i
     resetCount: 5,
   });
   expect(Buffer.from(facts.pcrs.get(15) ?? []).toString('hex')).toBe(PCRS['15']);
+});
+
+test('accepts a machine that shows how it booted, and one whose log has no bytes', () => {
+  const facts = acceptEvidence(...changed(bootedBy(emulatedEventLog())));
+  expect(facts.boot).toMatchObject({ secureBoot: { enabled: true, authenticated: true } });
+  const shown = evidenceOf(machine);
+  expect(acceptEvidence({ ...shown, eventLog: new Uint8Array() }, options)).not.toHaveProperty('boot');
+});
+
+test('what the log says of a pcr that is not quoted is told, and not vouched for', () => {
+  const log = emulatedEventLog();
+  const pcrs = Object.fromEntries([...pcrsAfter(log)].slice(0, 7).map(([pcr, value]) => [String(pcr), toHex(value)]));
+  const evidence = { ...evidenceOf(machine, { quote: { pcrs } }), eventLog: log };
+  expect(verifyEvidence(evidence, options).boot).toMatchObject({
+    secureBoot: { enabled: true, authenticated: false },
+    bootLoaders: [{ authenticated: true }, { authenticated: true }],
+    kernel: { authenticated: false },
+    commandLine: { authenticated: false },
+  });
+});
+
+test('a log that cannot be read is malformed evidence', () => {
+  const evidence = { ...evidenceOf(machine), eventLog: emulatedEventLog().subarray(0, -1) };
+  expect(() => verifyEvidence(evidence, options)).toThrow(
+    expect.objectContaining({ code: 'EVIDENCE_MALFORMED', message: expect.stringContaining('event log is truncated') }),
+  );
 });
 
 test('every check has a row, and every row a check', () => {
@@ -240,6 +293,65 @@ test('appraisal alone refuses by the same names', () => {
 test('a nonce of any kind passes only where the caller says so', () => {
   const evidence = evidenceOf(machine, { quote: { nonce: new Uint8Array() } });
   expect(evidenceFailures(evidence, { ...options, expected: { nonce: 'any' } })).toEqual([]);
+});
+
+describe('revocation lists', () => {
+  const required = (...revocationLists: readonly Uint8Array[]): VerdictOptions => ({
+    ...options,
+    policy: { ...options.policy, revocationList: 'required' },
+    revocationLists,
+  });
+  const failures = (...lists: readonly Uint8Array[]) => evidenceFailures(evidenceOf(machine), required(...lists));
+
+  test('a clean one is what a policy may require', () => {
+    const facts = acceptEvidence(evidenceOf(machine), required(issueRevocationList(machine.pki)));
+    expect(facts.revocationListShown).toBe(true);
+    expect(acceptEvidence(evidenceOf(machine), options).revocationListShown).toBe(false);
+  });
+
+  test.each(['vcek', 'ask', 'ark'] as const)('a revoked %s is named, whichever list says so', (which) => {
+    const revoking = issueRevocationList(machine.pki, { revoked: [machine.pki[which]] });
+    expect(failures(issueRevocationList(machine.pki), revoking)).toEqual(['no certificate of the chain is revoked']);
+  });
+
+  test('the certificates of another machine do not matter', () => {
+    const revoked = [other.pki.vcek, other.pki.ask];
+    expect(failures(issueRevocationList(machine.pki, { revoked }))).toEqual([]);
+  });
+
+  test('one of another generation is none, and neither refuses nor helps', () => {
+    const revoking = issueRevocationList(other.pki, { revoked: [machine.pki.vcek] });
+    expect(failures(revoking)).toEqual(['revocation list is shown']);
+    expect(evidenceFailures(evidenceOf(machine), { ...options, revocationLists: [revoking] })).toEqual([]);
+  });
+
+  test('one made after the time in question counts', () => {
+    const thisUpdate = new Date(options.at.getTime() + 60_000);
+    expect(failures(issueRevocationList(machine.pki, { thisUpdate }))).toEqual([]);
+  });
+
+  test('certificates altered anywhere are refused beside a list too', () => {
+    const shown = required(issueRevocationList(machine.pki, { revoked: [other.pki.ask] }));
+    const evidence = evidenceOf(machine);
+    for (const which of ['vcek', 'ask', 'ark'] as const) {
+      const { raw } = parseVcekChain(evidence.vcekChain)[which];
+      fc.assert(
+        fc.property(fc.nat(8 * raw.length - 1), (bit) => {
+          const chain = vcekChain({ ...machine.pki, [which]: certificatePem(flipBit(raw, bit)) });
+          expect(() => acceptEvidence({ ...evidence, vcekChain: chain }, shown)).toThrow(
+            expect.objectContaining({ code: expect.stringMatching(/^(?:EVIDENCE_MALFORMED|ATTESTATION_REJECTED)$/) }),
+          );
+        }),
+        { numRuns: process.env.SLOW === undefined ? 60 : 2000 },
+      );
+    }
+  });
+
+  test('one that is none is malformed, not passed over', () => {
+    expect(() => failures(issueRevocationList(machine.pki), new Uint8Array(3))).toThrow(
+      expect.objectContaining({ code: 'EVIDENCE_MALFORMED' }),
+    );
+  });
 });
 
 test('empty allow-lists allow nothing', () => {

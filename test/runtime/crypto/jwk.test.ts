@@ -23,6 +23,28 @@ test('one key has one thumbprint, however it is written', () => {
   expect(publicJwk(importJwk(written))).toEqual(RFC_KEY);
 });
 
+test.each([
+  ['an exponent with leading zeros', { e: 'AAEAAQ' }],
+  ['a modulus with a leading zero', { n: Buffer.concat([Buffer.of(0), modulus()]).toString('base64url') }],
+  ['the standard alphabet, padded', { n: modulus().toString('base64') }],
+])('takes what vaults write: %s', (_, change) => {
+  expect(thumbprint({ ...RFC_KEY, ...change })).toBe(thumbprint(RFC_KEY));
+});
+
+test.each([
+  ['an exponent with a zero at its end', { e: 'AQABAA' }, 'an exponent that is even or 1'],
+  ['an exponent of 1', { e: 'AQ' }, 'an exponent that is even or 1'],
+  ['an exponent of 2', { e: 'Ag' }, 'an exponent that is even or 1'],
+  ['no exponent', { e: '' }, 'an exponent that is even or 1'],
+  ['an even modulus', { n: `${RFC_KEY.n.slice(0, -2)}AA` }, 'an even modulus'],
+  ['a modulus cut short', { n: RFC_KEY.n.slice(0, -4) }, 'found an RSA key of 2024 bits'],
+  ['a character too many', { e: 'AQABA' }, 'not those of a P-256 or RSA key'],
+  ['a character of no alphabet', { e: 'AQ AB' }, 'not those of a P-256 or RSA key'],
+  ['the type of a vault', { kty: 'RSA-HSM' as 'RSA' }, 'not those of a P-256 or RSA key'],
+])('refuses their neighbours: %s', (_, change, message) => {
+  expect(() => thumbprint({ ...RFC_KEY, ...change })).toThrow(rejection('CONFIG_INVALID', message));
+});
+
 test('the public half of a private key, and no more', () => {
   expect(Object.keys(publicJwk(ec.privateKey)).sort()).toEqual(['crv', 'kty', 'x', 'y']);
   expect(ecPublicJwk(ec.privateKey)).toEqual(ecPublicJwk(ec.publicKey));
@@ -45,3 +67,7 @@ test('refuses a key of the other kind, and what is no key', () => {
   const offCurve = { kty: 'EC', crv: 'P-256', x: 'A'.repeat(43), y: `${'A'.repeat(42)}E` } as const;
   expect(() => importJwk(offCurve)).toThrow(rejection('CONFIG_INVALID', 'not those of a P-256 or RSA key'));
 });
+
+function modulus(): Buffer {
+  return Buffer.from(RFC_KEY.n, 'base64url');
+}

@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
@@ -24,7 +24,7 @@ let uploaded: ReadonlyMap<string, BlobContent>;
 let manifest: Manifest;
 let prefix: string;
 let store: MemoryStore;
-let newKey: ReturnType<typeof generateKeyPairSync<'rsa', object>>;
+let newKey: { privateKey: KeyObject };
 
 beforeAll(async () => {
   keys = makeKeys();
