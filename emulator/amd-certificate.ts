@@ -1,5 +1,6 @@
 import { constants, createHash, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { DER_TAG } from '../runtime/attestation/der.ts';
+import type { CertificateName } from '../runtime/attestation/revocation-list.ts';
 import { concat, fromHex, toBase64, utf8 } from '../runtime/crypto/bytes.ts';
 
 /** What an AMD-like certificate says. */
@@ -25,34 +26,89 @@ const OID = {
   basicConstraints: '551d13',
   keyUsage: '551d0f',
   subjectKeyIdentifier: '551d0e',
+  crlNumber: '551d14',
+  issuingDistributionPoint: '551d1c',
+  certificateIssuer: '551d1d',
 } as const;
 
+/** indirectCRL TRUE of an IssuingDistributionPoint, and directoryName of a GeneralName (RFC 5280 sections 5.2.5, 4.2.1.6). */
+const INDIRECT_CRL = Uint8Array.of(0x84, 1, 0xff);
+const DIRECTORY_NAME = 0xa4;
 /** Salt as long as the hash, as in AMD's chain. */
 const SALT_LENGTH = 48;
 const TRUE = Uint8Array.of(DER_TAG.boolean, 1, 0xff);
 /** Bit 5, keyCertSign, of a bit string with two unused bits (RFC 5280 section 4.2.1.3). */
 const KEY_CERT_SIGN = Uint8Array.of(DER_TAG.bitString, 2, 2, 4);
+/** Bit 6, cRLSign, with it: roots sign lists too. */
+const KEY_CERT_AND_CRL_SIGN = Uint8Array.of(DER_TAG.bitString, 2, 1, 6);
 
 /** A certificate (RFC 5280) signed with RSASSA-PSS, SHA-384, as DER. */
 export function issueAmdCertificate(content: AmdCertificateContent, issuerKey: KeyObject): Uint8Array {
-  const algorithm = signatureAlgorithm();
   const tbs = der(
     DER_TAG.sequence,
     der(0xa0, integer(2)),
     integer(content.serial),
-    algorithm,
+    signatureAlgorithm(),
     name(content.issuer),
     der(DER_TAG.sequence, time(content.notBefore), time(content.notAfter)),
     name(content.subject),
     spki(content.key),
     der(0xa3, der(DER_TAG.sequence, ...extensions(content))),
   );
+  return signed(tbs, issuerKey);
+}
+
+/** What an AMD-like revocation list says. */
+export interface AmdRevocationListContent {
+  readonly issuer: string;
+  readonly thisUpdate: Date;
+  readonly nextUpdate: Date;
+  /** As they stand in the certificates. */
+  readonly revoked: readonly CertificateName[];
+}
+
+/**
+ * A version 2 list (RFC 5280 section 5) with RSASSA-PSS, SHA-384, as DER. An indirect one, because AMD's root did not issue
+ * the certificates of chips: each entry names its issuer (section 5.3.3).
+ */
+export function issueAmdRevocationList(content: AmdRevocationListContent, issuerKey: KeyObject): Uint8Array {
+  const entry = ({ issuer, serial }: CertificateName): Uint8Array => {
+    const directoryName = der(DIRECTORY_NAME, der(DER_TAG.sequence, fromHex(issuer)));
+    return der(
+      DER_TAG.sequence,
+      der(DER_TAG.integer, fromHex(serial)),
+      time(content.thisUpdate),
+      der(DER_TAG.sequence, extension(OID.certificateIssuer, der(DER_TAG.sequence, directoryName), true)),
+    );
+  };
+  const { revoked } = content;
+  const tbs = der(
+    DER_TAG.sequence,
+    integer(1),
+    signatureAlgorithm(),
+    name(content.issuer),
+    time(content.thisUpdate),
+    time(content.nextUpdate),
+    ...(revoked.length === 0 ? [] : [der(DER_TAG.sequence, ...revoked.map(entry))]),
+    der(
+      0xa0,
+      der(
+        DER_TAG.sequence,
+        extension(OID.crlNumber, integer(1)),
+        extension(OID.issuingDistributionPoint, der(DER_TAG.sequence, INDIRECT_CRL), true),
+      ),
+    ),
+  );
+  return signed(tbs, issuerKey);
+}
+
+function signed(tbs: Uint8Array, issuerKey: KeyObject): Uint8Array {
   const signature = sign('sha384', tbs, {
     key: issuerKey,
     padding: constants.RSA_PKCS1_PSS_PADDING,
     saltLength: SALT_LENGTH,
   });
-  return der(DER_TAG.sequence, tbs, algorithm, der(DER_TAG.bitString, Uint8Array.of(0), signature));
+  return der(DER_TAG.sequence, tbs, signatureAlgorithm(), der(DER_TAG.bitString, Uint8Array.of(0), signature));
 }
 
 /** One DER element around the given parts. */
@@ -85,7 +141,7 @@ function extensions(content: AmdCertificateContent): readonly Uint8Array[] {
   return [
     extension(OID.subjectKeyIdentifier, der(DER_TAG.octetString, keyId)),
     extension(OID.basicConstraints, der(DER_TAG.sequence, TRUE), true),
-    extension(OID.keyUsage, KEY_CERT_SIGN, true),
+    extension(OID.keyUsage, content.subject === content.issuer ? KEY_CERT_AND_CRL_SIGN : KEY_CERT_SIGN, true),
     ...own,
   ];
 }

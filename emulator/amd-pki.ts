@@ -1,10 +1,18 @@
-import { createHash, createPrivateKey, createPublicKey, generateKeyPair, randomBytes } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPair,
+  randomBytes,
+  X509Certificate,
+} from 'node:crypto';
 import { promisify } from 'node:util';
 import { AMD_EXTENSIONS } from '../runtime/attestation/certificates.ts';
 import { DER_TAG } from '../runtime/attestation/der.ts';
+import { certificateNames } from '../runtime/attestation/revocation-checks.ts';
 import { type Generation, STRICT_ENVIRONMENT, type Tcb } from '../runtime/catalogue.ts';
 import { fromHex, toHex, utf8 } from '../runtime/crypto/bytes.ts';
-import { certificatePem, der, integer, issueAmdCertificate } from './amd-certificate.ts';
+import { certificatePem, der, integer, issueAmdCertificate, issueAmdRevocationList } from './amd-certificate.ts';
 
 /**
  * A chip and the three certificates AMD would give it, made up. Plain JSON, so that an emulator can keep it;
@@ -108,6 +116,27 @@ export function reissueVcek(pki: AmdPki, changes: VcekChanges = {}): AmdPki {
     extensions: vcekExtensions(pki, { ...changes, tcb }),
   };
   return { ...pki, tcb, vcek: certificatePem(issueAmdCertificate(content, createPrivateKey(pki.askKey))) };
+}
+
+export interface RevocationListOptions {
+  /**
+   * Certificates it names, PEM.
+   * @default none
+   */
+  readonly revoked?: readonly string[];
+  /** @default an hour ago */
+  readonly thisUpdate?: Date;
+  /** @default thirty days after `thisUpdate` */
+  readonly nextUpdate?: Date;
+}
+
+/** The list that the root would publish, DER. */
+export function issueRevocationList(pki: AmdPki, options: RevocationListOptions = {}): Uint8Array {
+  const { revoked = [], thisUpdate = new Date(Date.now() - DAY_IN_MS / 24) } = options;
+  const { nextUpdate = new Date(thisUpdate.getTime() + 30 * DAY_IN_MS) } = options;
+  const names = revoked.map((certificate) => certificateNames(new X509Certificate(certificate)));
+  const content = { issuer: `ARK-${pki.generation}`, thisUpdate, nextUpdate, revoked: names };
+  return issueAmdRevocationList(content, createPrivateKey(pki.arkKey));
 }
 
 /** What the metadata service hands out: VCEK, ASK, ARK. */

@@ -19,6 +19,8 @@ export interface GuestRequest {
     readonly certifyInfo: Uint8Array;
     readonly certifySignature: Uint8Array;
   };
+  /** TCG event log; some clients have none to send. */
+  readonly eventLog: Uint8Array;
   /** Names to base64 of texts: goes back as it came. */
   readonly clientPayload: Readonly<Record<string, string>>;
   /** What the client says of itself; nobody may decide on it. */
@@ -57,6 +59,7 @@ export function parseGuestRequest(body: Readonly<Record<string, unknown>>): Gues
       certifyInfo: bytesOf(tpm, 'EncKeyCertifyInfo'),
       certifySignature: bytesOf(tpm, 'EncKeyCertifyInfoSignature'),
     },
+    eventLog: info.TcgLogs === undefined || info.TcgLogs === null ? new Uint8Array() : bytesOf(info, 'TcgLogs'),
     clientPayload: readPayload(info.ClientPayload),
     system: {
       type: textOf(info, 'OSType'),

@@ -17,6 +17,11 @@ export function placesIn(stateDir: string) {
     caFile: join(stateDir, 'tls-root.pem'),
     rootsFile: join(stateDir, 'roots.json'),
     serialFile: join(stateDir, 'serial.log'),
+    /** What the kernel of the machine would show of its boot. */
+    eventLogPath: join(stateDir, 'binary_bios_measurements'),
+    /** For a foreign client that acts as the operator, and for one that plays the machine. */
+    operatorEnvironment: join(stateDir, 'operator.env'),
+    machineEnvironment: join(stateDir, 'machine.env'),
   };
 }
 

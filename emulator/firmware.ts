@@ -5,10 +5,11 @@ import { type RsaPublicJwk, rsaPublicJwk } from '../runtime/crypto/jwk.ts';
 import { AZURE_VTPM } from '../runtime/tpm/azure-handles.ts';
 import type { TpmTransport } from '../runtime/tpm/transport.ts';
 import type { AmdPki } from './amd-pki.ts';
+import { emulatedEventLog, pcrsAfter } from './event-log.ts';
 import { buildHclReport, type HardwareChanges } from './hardware.ts';
 import type { EmulatorState } from './state.ts';
 import type { NvContent } from './vtpm/nv.ts';
-import { type BootPcrs, EMULATED_BOOT_PCRS } from './vtpm/pcrs.ts';
+import type { BootPcrs } from './vtpm/pcrs.ts';
 import { SoftwareTpm } from './vtpm/software-tpm.ts';
 
 /** How a machine differs from a genuine one, for tests of refusals. Takes effect with the next boot. */
@@ -31,10 +32,15 @@ export interface MachineChanges {
    */
   readonly akKey?: RsaPublicJwk;
   /**
-   * PCR values after boot.
-   * @default EMULATED_BOOT_PCRS
+   * PCR values after boot. The event log stays as it is.
+   * @default - what the event log replays to
    */
   readonly pcrs?: BootPcrs;
+  /**
+   * Replaces the event log that the machine shows; its PCRs stay as they are.
+   * @default - as it is
+   */
+  readonly eventLog?: (genuine: Uint8Array) => Uint8Array;
   /**
    * Replaces the report, for example by one of another machine.
    * @default - as it is
@@ -84,7 +90,13 @@ export class Firmware {
 
   async boot(): Promise<void> {
     this.#changes = this.#next;
-    await this.tpm.reset(this.#changes.pcrs ?? EMULATED_BOOT_PCRS);
+    await this.tpm.reset(this.#changes.pcrs ?? pcrsAfter(this.#bootLog()));
+  }
+
+  /** What the kernel shows as `binary_bios_measurements` after this boot. */
+  eventLog(): Uint8Array {
+    const genuine = this.#bootLog();
+    return this.#changes.eventLog?.(genuine) ?? genuine;
   }
 
   /** What the attestation service is to say. */
@@ -107,6 +119,10 @@ export class Firmware {
       certificateChain: ask + ark,
       tcbm: parts.map((part) => part.toString(16).padStart(2, '0')).join(''),
     };
+  }
+
+  #bootLog(): Uint8Array {
+    return emulatedEventLog({ secureBoot: this.#changes.hardware?.secureBoot ?? true });
   }
 
   #report(): Uint8Array {

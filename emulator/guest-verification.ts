@@ -85,7 +85,8 @@ export const GUEST_CHECKS: readonly string[] = Object.keys(CHECKS);
  * @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED`, `ATTESTATION_REJECTED` with every failed check
  */
 export function verifyGuest(request: GuestRequest, options: GuestVerificationOptions): VerifiedGuest {
-  const evidence = { hclReport: hclReport(request), vcekChain: request.vcekChain, quote: request.quote };
+  const { vcekChain, quote, eventLog } = request;
+  const evidence = { hclReport: hclReport(request), vcekChain, quote, eventLog };
   const { facts, failures } = examineUnverified(evidence, options);
   const guest: Guest = {
     request,

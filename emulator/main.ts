@@ -1,6 +1,7 @@
 /** `ctrain emulator`: Azure on this machine, in the foreground, until Ctrl-C. */
 import { parseArgs } from 'node:util';
 import { EXIT_CODES, SecureTrainingError } from '../runtime/errors.ts';
+import { placesIn } from './deployment.ts';
 import { startEmulator } from './start.ts';
 
 const { values } = parseArgs({
@@ -33,12 +34,14 @@ async function run(): Promise<void> {
     ...(values.entry === undefined ? {} : { entry: values.entry }),
   });
   const { deployment } = emulator;
+  const { operatorEnvironment, machineEnvironment } = placesIn(values.state);
   console.log(`state       ${values.state}`);
   console.log(`deployment  ${emulator.deploymentFile}`);
   console.log(`vault       ${deployment.owner.vaultHost} (key ${deployment.owner.keyNames.join(', ')})`);
   console.log(`storage     ${deployment.storage.blobEndpoint}`);
   console.log(`machine     ${deployment.trainer.vmIds.join(', ')}`);
   console.log(`serial      ${emulator.serialFile}`);
+  console.log(`other tools . ${operatorEnvironment} (as the operator) or . ${machineEnvironment} (as the machine)`);
   console.log('ready: nothing here protects data, it only behaves as if');
   await ended;
   await emulator.stop();

@@ -1,4 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { text as readText } from 'node:stream/consumers';
 import type { Identity, TokenIssuer } from './entra.ts';
 import type { RequestHandler } from './service-host.ts';
 
@@ -18,11 +20,19 @@ export interface MetadataServiceOptions {
       readonly certificateChain: string;
       readonly tcbm: string;
     };
+    /**
+     * A new certificate (PEM) for the attestation key in this one; `undefined` for what is no certificate of this machine's.
+     * @default - none is renewed
+     */
+    readonly renewAkCertificate?: (pem: string) => string | undefined;
   };
 }
 
 /** The host name, which is an address: that is how the metadata service is reached. */
 export const METADATA_HOST = '169.254.169.254';
+
+/** Where the certificate of the attestation key is renewed (ImdsClient of Microsoft's C++ client, synchronous form). */
+const RENEWAL_PATH = '/metadata/THIM/tvm/certificate/renew';
 
 /** Azure Instance Metadata Service, as far as a trainer asks it (https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service). */
 export function metadataService({ issuer, identities, machine }: MetadataServiceOptions): RequestHandler {
@@ -39,6 +49,10 @@ export function metadataService({ issuer, identities, machine }: MetadataService
         return token(response, url.searchParams, issuer, identities);
       case '/metadata/instance/compute/vmId':
         return machine === undefined ? notFound(response) : text(response, machine.vmId);
+      case RENEWAL_PATH:
+        return machine?.renewAkCertificate === undefined
+          ? notFound(response)
+          : void renewCertificate(request, response, machine.renewAkCertificate);
       case '/metadata/THIM/amd/certification':
         return machine === undefined
           ? notFound(response)
@@ -51,12 +65,32 @@ export function metadataService({ issuer, identities, machine }: MetadataService
 
 /** Both rules keep requests out that somebody else made a proxy or a browser send. */
 function problemOf(request: IncomingMessage, url: URL): string | undefined {
-  if (request.method !== 'GET') return 'only GET is served';
+  const method = url.pathname === RENEWAL_PATH ? 'POST' : 'GET';
+  if (request.method !== method) return `only ${method} is served`;
   if (request.headers.metadata?.toString().toLowerCase() !== 'true') return 'header Metadata: true is missing';
   if (request.headers['x-forwarded-for'] !== undefined) return 'a request with X-Forwarded-For is refused';
   if (!url.pathname.startsWith('/metadata/THIM/') && !url.searchParams.has('api-version'))
     return 'api-version is missing';
   return undefined;
+}
+
+/** The body is the old certificate, PEM in URL encoding. */
+async function renewCertificate(
+  request: IncomingMessage,
+  response: ServerResponse,
+  renew: (pem: string) => string | undefined,
+): Promise<void> {
+  try {
+    const renewed = renew(decodeURIComponent(await readText(request)));
+    if (renewed !== undefined) return json(response, 200, { AkCertPem: renewed, CertQueryId: randomUUID() });
+    json(response, 400, {
+      error: 'Bad request',
+      error_description: 'no certificate of this machine’s attestation key',
+    });
+  } catch (error) {
+    if (!(error instanceof URIError)) return void response.destroy();
+    json(response, 400, { error: 'Bad request', error_description: 'body is not URL-encoded' });
+  }
 }
 
 /** Numbers go as strings, as the real service writes them. */

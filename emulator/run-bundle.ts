@@ -14,6 +14,8 @@ interface EmulatedPlace {
   readonly trust: TrustAnchors;
   readonly ca: string;
   readonly routes: Readonly<Record<string, number>>;
+  /** File with the event log of this boot. */
+  readonly eventLogPath: string;
   /** Numbers only: it comes as JSON. */
   readonly retry?: Network['retry'];
 }
@@ -41,6 +43,7 @@ export async function runBundle(
       variables: Object.keys(process.env),
       waives: EMULATOR_WAIVES,
       requireConfinement: false,
+      eventLogPath: place.eventLogPath,
       bundleDir,
       now: () => new Date(),
       say: (line) => console.log(`ctrain: ${line}`),

@@ -38,6 +38,27 @@ export function issueAkCertificate(authority: SigningIdentity, ak: KeyObject, vm
   });
 }
 
+/**
+ * A new certificate for the key of an old one, expired or not: only for one that the authority itself has issued.
+ * @param pem of which only what stands between its first and last line counts, however it is broken into lines
+ */
+export function renewAkCertificate(
+  authority: SigningIdentity,
+  pem: string,
+  vmId: string,
+  now: Date,
+): string | undefined {
+  try {
+    const old = new X509Certificate(Buffer.from(pem.replaceAll(/-----[A-Z ]+-----|\s/g, ''), 'base64'));
+    const issuer = new X509Certificate(authority.chain[0] ?? '');
+    if (!old.checkIssued(issuer) || !old.verify(issuer.publicKey)) return undefined;
+    return new X509Certificate(issueAkCertificate(authority, old.publicKey, vmId, now)).toString();
+  } catch {
+    // No certificate at all.
+    return undefined;
+  }
+}
+
 /** SHA-256 (hex) of the root certificate of an identity: what `TrustAnchors.vaultRoots` pins. */
 export function rootFingerprint(identity: SigningIdentity): string {
   return createHash('sha256')

@@ -13,7 +13,7 @@ import { provisionRoles } from './provision.ts';
 import { type MachineControl, RESOURCE_MANAGER_HOST, resourceManager } from './resource-manager.ts';
 import { type RoleAssignment, RoleAssignments } from './roles.ts';
 import { type HostContext, type HostedService, hostService, type ServiceHost } from './service-host.ts';
-import { rootFingerprint } from './service-pki.ts';
+import { renewAkCertificate, rootFingerprint } from './service-pki.ts';
 import type { EmulatorState } from './state.ts';
 import { storageService } from './storage-service.ts';
 import { type VaultAction, vaultService } from './vault-service.ts';
@@ -57,7 +57,11 @@ export async function startServices(options: ServicesOptions, context: HostConte
   const metadata = (handler: HostedService['handler']) =>
     hostService({ service: 'metadata', hosts: [METADATA_HOST], handler }, context);
   const forOperator = await metadata(metadataService({ issuer, identities: [operator] }));
-  const machine = { vmId, certification: () => firmware.certification() };
+  const machine = {
+    vmId,
+    certification: () => firmware.certification(),
+    renewAkCertificate: (pem: string) => renewAkCertificate(state.vtpmAuthority, pem, vmId, new Date()),
+  };
   const forMachine = await metadata(metadataService({ issuer, identities: [trainer], machine }));
   const routes = Object.assign({}, ...shared.map((host) => host.routes)) as Record<string, number>;
   return {

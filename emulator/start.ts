@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { blobStore } from '../runtime/azure/blob-store.ts';
@@ -11,6 +11,8 @@ import { startBlobServer } from './blobs.ts';
 import { deploymentOf, placesIn, writeDeployment } from './deployment.ts';
 import { FaultBoard } from './faults.ts';
 import { Firmware, type MachineChanges } from './firmware.ts';
+import { foreignEnvironment, writeEnvironment } from './foreign-client.ts';
+import { startForwardProxy } from './forward-proxy.ts';
 import { Machine } from './machine.ts';
 import { emulatorNetwork } from './network.ts';
 import { OPERATOR_CLIENT_ID, provisionContainers, provisionKey, publishBundle } from './provision.ts';
@@ -136,6 +138,7 @@ async function start(options: EmulatorOptions, stops: (() => Promise<void>)[]): 
   stops.push(() => machine.stop());
   const deploymentFile = join(stateDir, 'deployment.json');
   const trust = trustOf(state);
+  await admitForeignClients({ stateDir, state, services, firmware, vtpm }, stops);
   await writeDeployment(stateDir, { deploymentFile, deployment, trust, ca: tls.ca });
   const { serialFile } = placesIn(stateDir);
   const blobProcessId = blobs.processId;
@@ -168,6 +171,26 @@ async function publish(
   return publishBundle(network, credential, blobEndpoint, file);
 }
 
+/** A proxy for the operator's and one for the machine's network, what to tell a client of each, and the log of the boot so far. */
+async function admitForeignClients(
+  { stateDir, state, services, firmware, vtpm }: Omit<MachineParts, 'deployment'>,
+  stops: (() => Promise<void>)[],
+): Promise<void> {
+  const { caFile, operatorEnvironment, machineEnvironment, eventLogPath } = placesIn(stateDir);
+  const [operator, machine] = [
+    await startForwardProxy(services.operatorRoutes),
+    await startForwardProxy(services.machineRoutes),
+  ];
+  stops.push(async () => {
+    await Promise.all([operator.close(), machine.close()]);
+  });
+  const { clientId } = state.operator;
+  await writeEnvironment(operatorEnvironment, foreignEnvironment({ proxyUrl: operator.url, caFile, clientId }));
+  const asMachine = { proxyUrl: machine.url, caFile, clientId: state.trainer.clientId, vtpm };
+  await writeEnvironment(machineEnvironment, foreignEnvironment(asMachine));
+  await writeFile(eventLogPath, firmware.eventLog());
+}
+
 interface MachineParts {
   readonly state: EmulatorState;
   readonly stateDir: string;
@@ -183,7 +206,8 @@ function createMachine(
 ): Machine {
   const { storage, trainer, logs } = deployment;
   const retry = options.retry === undefined ? {} : { retry: options.retry };
-  const place = { trust: trustOf(state), ca: state.tls.ca, routes: services.machineRoutes, ...retry };
+  const { serialFile, eventLogPath } = placesIn(stateDir);
+  const place = { trust: trustOf(state), ca: state.tls.ca, routes: services.machineRoutes, eventLogPath, ...retry };
   const network = emulatorNetwork(place);
   const bundles = blobStore(
     network,
@@ -193,8 +217,11 @@ function createMachine(
   );
   return new Machine({
     directory: join(stateDir, 'vm'),
-    serialFile: placesIn(stateDir).serialFile,
-    bootFirmware: () => firmware.boot(),
+    serialFile,
+    bootFirmware: async () => {
+      await firmware.boot();
+      await writeFile(eventLogPath, firmware.eventLog());
+    },
     config: {
       version: 1,
       vmResourceId: state.names.machineId,

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { TRAINER_FLAGS } from '../runtime/hygiene.ts';
+import { TRAINER_FLAGS } from '../runtime/catalogue.ts';
 
 export interface TrainerProcessOptions {
   /** Script that runs the bundle; gets `arguments`. */

@@ -25,6 +25,8 @@ export async function createKey(state: VaultState, name: string, body: Body, now
   if (exportable && releasePolicy === undefined) throw bad('AKV.SKR.1004: Exportable keys must have release policy.');
   if (!exportable && releasePolicy !== undefined)
     throw bad('AKV.SKR.1005: Non-exportable keys must not have release policy.');
+  const privateKey = await generateVaultKey(Number(size));
+  // Read after the wait: another request may have made a version meanwhile.
   const existing = state.get(name);
   if (existing !== undefined && existing.exportable !== exportable) {
     throw bad('AKV.SKR.1014: Cannot modify the exportable state of a key.');
@@ -33,7 +35,7 @@ export async function createKey(state: VaultState, name: string, body: Body, now
   const seconds = Math.floor(now.getTime() / 1000);
   const version: VaultKeyVersion = {
     version: randomBytes(16).toString('hex'),
-    privateKey: await generateVaultKey(Number(size)),
+    privateKey,
     keyOps,
     enabled: attributes.enabled !== false,
     created: seconds,

@@ -76,7 +76,9 @@ export function vaultService(options: VaultServiceOptions): RequestHandler {
     if (!request.query.has('api-version')) throw new HttpFailure(400, 'BadParameter', 'api-version must be specified.');
     if (!options.authorise(caller.principalId, route.action, name))
       throw notAuthorised(caller.principalId, route.action);
-    return route.run({ request, name, version: rest[0], options, now: options.clock?.() ?? new Date() });
+    // SDKs leave the place of a version that is not named empty: `keys/NAME//release`.
+    const version = rest[0] === '' ? undefined : rest[0];
+    return route.run({ request, name, version, options, now: options.clock?.() ?? new Date() });
   });
 }
 

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import { concat, equalBytes } from '../../runtime/crypto/bytes.ts';
 import { ATTRIBUTE, HIERARCHY, PASSWORD_SESSION, Reader, sized, u8 } from '../../runtime/tpm/wire.ts';
 import type { TpmKey } from './keys.ts';
@@ -17,8 +17,9 @@ export type Role = 'user' | 'admin';
 /** TPMS_AUTH_COMMAND, Part 2 section 10.13.2. */
 export interface Authorisation {
   readonly session: number;
+  readonly nonceCaller: Uint8Array;
   readonly attributes: number;
-  /** Password of a password session; must be empty in a policy session, as no policy here asks for a password. */
+  /** Password of a password session; HMAC of a policy session, which may be left out as its key is empty. */
   readonly secret: Uint8Array;
 }
 
@@ -35,8 +36,7 @@ export function readAuthorisations(body: Reader, wanted: number): Authorisation[
   while (area.remaining > 0) {
     if (auths.length === MAX_AUTHS) throw new Refusal(RC.authSize);
     const session = area.u32();
-    area.sized(); // nonceCaller: nothing here computes an HMAC
-    auths.push({ session, attributes: area.u8(), secret: area.sized() });
+    auths.push({ session, nonceCaller: area.sized(), attributes: area.u8(), secret: area.sized() });
   }
   if (auths.length < wanted) throw new Refusal(RC.authMissing);
   // Further sessions could only encrypt parameters or audit, which this TPM does not do.
@@ -52,6 +52,7 @@ export function authorise(
   role: Role,
   space: Space,
   pcrs: PcrBank,
+  commandHash: Uint8Array,
 ): PolicySession | undefined {
   if ((auth.attributes & ~CONTINUE_SESSION) !== 0) throw sessionRefusal(n, RC.attributes);
   if (auth.session === PASSWORD_SESSION) {
@@ -61,12 +62,25 @@ export function authorise(
   if (auth.session >>> 24 !== FIRST_POLICY_SESSION >>> 24) throw sessionRefusal(n, RC.value);
   const session = space.session(auth.session);
   if (!session) throw new Refusal(RC.sessionNotLoaded + n - 1);
+  if (session.trial) throw sessionRefusal(n, RC.attributes);
   const policy = entity.key?.area.authPolicy ?? new Uint8Array();
   if (policy.length === 0) throw new Refusal(RC.authUnavailable);
   if (session.pcrCounter !== undefined && session.pcrCounter !== pcrs.updateCounter) throw new Refusal(RC.pcrChanged);
   if (!equalBytes(policy, session.policyDigest)) throw sessionRefusal(n, RC.policyFail);
-  if (auth.secret.length > 0) throw sessionRefusal(n, RC.badAuth);
+  if (auth.secret.length > 0) {
+    const wanted = sessionHmac(commandHash, auth.nonceCaller, session.nonceTpm, auth.attributes);
+    if (!equalBytes(auth.secret, wanted)) throw sessionRefusal(n, RC.badAuth);
+  }
   return session;
+}
+
+/**
+ * Part 1 section 19.6.5. Sessions here are neither salted nor bound, and no policy asks for a password: the key is empty. Then
+ * a client may leave the HMAC out (Part 1 section 19.6.8); the TCG's software stack computes it all the same.
+ */
+function sessionHmac(hash: Uint8Array, newer: Uint8Array, older: Uint8Array, attributes: number): Uint8Array {
+  const hmac = createHmac('sha256', '').update(hash).update(newer).update(older).update(u8(attributes));
+  return Uint8Array.from(hmac.digest());
 }
 
 /** A password opens a key for use only with userWithAuth, and for administration unless adminWithPolicy (Part 1 section 19.7). */
@@ -90,15 +104,22 @@ export function withoutTrailingZeros(value: Uint8Array): Uint8Array {
 }
 
 /** Ends or resets the sessions a successful command used; gives the response's authorisation area. */
-export function finishAuthorisations(auths: readonly Authorisation[], space: Space): Uint8Array {
+export function finishAuthorisations(
+  auths: readonly Authorisation[],
+  space: Space,
+  responseHash: Uint8Array,
+): Uint8Array {
   return concat(
-    ...auths.map(({ session, attributes }) => {
+    ...auths.map(({ session, nonceCaller, attributes, secret }) => {
       // A password authorisation always says continueSession in the response (Part 1 section 19.4).
       if (session === PASSWORD_SESSION) return concat(sized(), u8(CONTINUE_SESSION), sized());
       const open = space.session(session);
+      const nonceTpm = Uint8Array.from(randomBytes(open?.nonceTpm.length ?? 16));
       if ((attributes & CONTINUE_SESSION) === 0) space.flush(session);
-      else if (open) Object.assign(open, emptySession());
-      return concat(sized(Uint8Array.from(randomBytes(16))), u8(attributes), sized());
+      else if (open) Object.assign(open, emptySession(), { nonceTpm });
+      // Who sent none gets none.
+      const hmac = secret.length === 0 ? secret : sessionHmac(responseHash, nonceTpm, nonceCaller, attributes);
+      return concat(sized(nonceTpm), u8(attributes), sized(hmac));
     }),
   );
 }

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { concat, equalBytes, sha256 } from '../../runtime/crypto/bytes.ts';
+import { concat, equalBytes } from '../../runtime/crypto/bytes.ts';
 import { extendPolicyPcr } from '../../runtime/tpm/structures.ts';
-import { ALGORITHM, COMMAND, HIERARCHY, sized, u16, u32 } from '../../runtime/tpm/wire.ts';
+import { ALGORITHM, COMMAND, HIERARCHY, sized, u32 } from '../../runtime/tpm/wire.ts';
 import { certify, quote } from './attest.ts';
 import type { Role } from './authorisation.ts';
 import type { Call, Outcome } from './call.ts';
+import { getCapability } from './capability.ts';
 import { createPrimary } from './create-primary.ts';
 import { rsaDecrypt } from './decrypt.ts';
-import { NV_ATTRIBUTES } from './nv.ts';
+import { nvDefineSpace, nvRead, nvReadPublic, nvUndefineSpace, nvWrite } from './nv-commands.ts';
 import { readSelections, writeSelections } from './pcrs.ts';
 import { endOf, parameterRefusal, RC, Refusal } from './refusal.ts';
 
@@ -23,8 +24,20 @@ export interface CommandDefinition {
 
 /** Most digests of one PCR_Read (TPML_DIGEST). */
 const MAX_READ = 8;
-/** TPM_SE_POLICY: the only session there is; nothing here needs an HMAC. */
-const POLICY_SESSION_TYPE = 0x01;
+/** TPM_SE_POLICY and TPM_SE_TRIAL: the only sessions there are; nothing here needs an HMAC. */
+const SESSION_TYPES: readonly number[] = [0x01, 0x03];
+const TRIAL_SESSION_TYPE = 0x03;
+/**
+ * What Microsoft's client does beyond the runtime (Tss2Util.cpp): it asks how many PCRs there are and for a policy's digest, and
+ * puts a renewed certificate of the attestation key into NV.
+ */
+const FOREIGN = {
+  nvUndefineSpace: 0x122,
+  nvDefineSpace: 0x12a,
+  nvWrite: 0x137,
+  getCapability: 0x17a,
+  policyGetDigest: 0x189,
+} as const;
 
 /** Everything this TPM can do. Part 3 of the specification describes each command. */
 export const COMMANDS: ReadonlyMap<number, CommandDefinition> = new Map<number, CommandDefinition>([
@@ -36,9 +49,14 @@ export const COMMANDS: ReadonlyMap<number, CommandDefinition> = new Map<number, 
   [COMMAND.flushContext, { handles: [], roles: [], run: flushContext }],
   [COMMAND.startAuthSession, { handles: ['nothing', 'nothing'], roles: [], run: startAuthSession }],
   [COMMAND.policyPcr, { handles: ['policySession'], roles: [], run: policyPcr }],
+  [FOREIGN.policyGetDigest, { handles: ['policySession'], roles: [], run: policyGetDigest }],
+  [FOREIGN.getCapability, { handles: [], roles: [], run: getCapability }],
   [COMMAND.pcrRead, { handles: [], roles: [], run: pcrRead }],
   [COMMAND.pcrExtend, { handles: ['pcr'], roles: ['user'], run: pcrExtend }],
   [COMMAND.nvRead, { handles: ['nvAuth', 'nvIndex'], roles: ['user'], run: nvRead }],
+  [FOREIGN.nvDefineSpace, { handles: ['hierarchy'], roles: ['user'], run: nvDefineSpace }],
+  [FOREIGN.nvUndefineSpace, { handles: ['hierarchy', 'nvIndex'], roles: ['user'], run: nvUndefineSpace }],
+  [FOREIGN.nvWrite, { handles: ['nvAuth', 'nvIndex'], roles: ['user'], run: nvWrite }],
   [COMMAND.nvReadPublic, { handles: ['nvIndex'], roles: [], run: nvReadPublic }],
   [COMMAND.getRandom, { handles: [], roles: [], run: getRandom }],
 ]);
@@ -74,9 +92,11 @@ function startAuthSession({ space, parameters }: Call): Outcome {
   endOf(parameters);
   if (nonce.length < 16 || nonce.length > 32) throw parameterRefusal(1, RC.size);
   if (salt.length > 0) throw parameterRefusal(2, RC.value);
-  if (type !== POLICY_SESSION_TYPE) throw parameterRefusal(3, RC.value);
+  if (!SESSION_TYPES.includes(type)) throw parameterRefusal(3, RC.value);
   if (hash !== ALGORITHM.sha256) throw parameterRefusal(5, RC.hash);
-  return { handle: space.openSession(), parameters: sized(Uint8Array.from(randomBytes(nonce.length))) };
+  const nonceTpm = Uint8Array.from(randomBytes(nonce.length));
+  const handle = space.openSession(type === TRIAL_SESSION_TYPE, nonceTpm);
+  return { handle, parameters: sized(nonceTpm) };
 }
 
 /** Part 3 section 23.7: the session's digest comes to state the PCRs' present values. */
@@ -87,12 +107,26 @@ function policyPcr({ tpm, space, handles: [handle = 0], parameters }: Call): Out
   const session = space.session(handle);
   if (!session) throw new Refusal(RC.handleNotLoaded);
   const { updateCounter } = tpm.pcrs;
-  if (session.pcrCounter !== undefined && session.pcrCounter !== updateCounter) throw new Refusal(RC.pcrChanged);
   const digest = tpm.pcrs.digest(selections);
+  if (session.trial) {
+    // It opens nothing, so it may speak of values that the PCRs do not have.
+    const stated = expected.length > 0 ? expected : digest;
+    session.policyDigest = extendPolicyPcr(session.policyDigest, writeSelections(selections), stated);
+    return {};
+  }
+  if (session.pcrCounter !== undefined && session.pcrCounter !== updateCounter) throw new Refusal(RC.pcrChanged);
   if (expected.length > 0 && !equalBytes(expected, digest)) throw parameterRefusal(1, RC.value);
   session.policyDigest = extendPolicyPcr(session.policyDigest, writeSelections(selections), digest);
   session.pcrCounter = updateCounter;
   return {};
+}
+
+/** Part 3 section 23.6. */
+function policyGetDigest({ space, handles: [handle = 0], parameters }: Call): Outcome {
+  endOf(parameters);
+  const session = space.session(handle);
+  if (!session) throw new Refusal(RC.handleNotLoaded);
+  return { parameters: sized(session.policyDigest) };
 }
 
 /** Part 3 section 22.4: the first eight of the selected PCRs; the response says which ones they are. */
@@ -120,20 +154,4 @@ function pcrExtend({ tpm, handles: [pcr = 0], parameters }: Call): Outcome {
   // TPM_RH_NULL is allowed, and means nothing is extended.
   if (pcr !== HIERARCHY.null) for (const digest of digests) tpm.pcrs.extend(pcr, digest);
   return {};
-}
-
-async function nvRead({ tpm, handles: [authHandle, index = 0], parameters }: Call): Promise<Outcome> {
-  const size = parameters.u16();
-  const offset = parameters.u16();
-  endOf(parameters);
-  if (authHandle !== HIERARCHY.owner) throw new Refusal(RC.nvAuthorisation);
-  return { parameters: sized(await tpm.nv.read(index, size, offset)) };
-}
-
-/** TPMS_NV_PUBLIC (Part 2 section 13.5) and the name of the index. */
-async function nvReadPublic({ tpm, handles: [index = 0], parameters }: Call): Promise<Outcome> {
-  endOf(parameters);
-  const size = await tpm.nv.size(index);
-  const area = concat(u32(index), u16(ALGORITHM.sha256), u32(NV_ATTRIBUTES), sized(), u16(size));
-  return { parameters: concat(sized(area), sized(u16(ALGORITHM.sha256), sha256(area))) };
 }

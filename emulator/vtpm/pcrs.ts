@@ -1,6 +1,7 @@
-import { concat, sha256, utf8 } from '../../runtime/crypto/bytes.ts';
+import { concat, sha256 } from '../../runtime/crypto/bytes.ts';
 import { PCR_COUNT, type PcrSelection, parsePcrSelections, pcrDigest } from '../../runtime/tpm/structures.ts';
 import { ALGORITHM, type Reader, u8, u16, u32 } from '../../runtime/tpm/wire.ts';
+import { emulatedEventLog, pcrsAfter } from '../event-log.ts';
 import { parameterRefusal, RC, Refusal } from './refusal.ts';
 
 const DIGEST_LENGTH = 32;
@@ -13,16 +14,8 @@ const UNCOUNTED: readonly number[] = [16, 21, 22, 23];
 /** Values of PCRs after boot, by number; whatever is not named is zero, and 17 to 22 are ff. */
 export type BootPcrs = ReadonlyMap<number, Uint8Array>;
 
-/** Made up, but as distinct as measured ones: one event extended into each of the PCRs that firmware and boot loader use. */
-export const EMULATED_BOOT_PCRS: BootPcrs = new Map(
-  [0, 1, 2, 3, 4, 5, 6, 7].map((pcr) => [
-    pcr,
-    sha256(
-      new Uint8Array(DIGEST_LENGTH),
-      sha256(utf8(`confidential-training emulator, boot measurement of pcr ${pcr}`)),
-    ),
-  ]),
-);
+/** What the log of an unchanged emulated boot replays to. */
+export const EMULATED_BOOT_PCRS: BootPcrs = pcrsAfter(emulatedEventLog());
 
 /** The SHA-256 bank of one boot. */
 export class PcrBank {

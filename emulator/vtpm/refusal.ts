@@ -12,6 +12,8 @@ export const RC = {
   authSize: 0x144,
   nvRange: 0x146,
   nvAuthorisation: 0x149,
+  nvUninitialised: 0x14a,
+  nvDefined: 0x14c,
   objectMemory: 0x902,
   sessionMemory: 0x903,
   locality: 0x907,

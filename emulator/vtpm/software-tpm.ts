@@ -1,3 +1,4 @@
+import { sha256 } from '../../runtime/crypto/bytes.ts';
 import type { RsaPublicJwk } from '../../runtime/crypto/jwk.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { AZURE_VTPM } from '../../runtime/tpm/azure-handles.ts';
@@ -51,7 +52,7 @@ export class SoftwareTpm {
     this.#bootPcrs = pcrs;
     this.#state = {
       keys: new KeyStore(keys),
-      nv: new NvStore(nv),
+      nv: new NvStore(nv, [AZURE_VTPM.akCertificateIndex]),
       pcrs: new PcrBank(pcrs),
       resetCount: 1,
       clock: () => BigInt(Math.floor(performance.now() - start)),
@@ -125,7 +126,8 @@ export class SoftwareTpm {
     const tag = body.u16();
     if (tag !== TAG.noSessions && tag !== TAG.sessions) throw new Refusal(RC.badTag);
     if (body.u32() !== command.length) throw new Refusal(RC.commandSize);
-    const definition = COMMANDS.get(body.u32());
+    const code = body.u32();
+    const definition = COMMANDS.get(code);
     if (!definition) throw new Refusal(RC.commandCode);
 
     const handles = definition.handles.map(() => body.u32());
@@ -135,18 +137,24 @@ export class SoftwareTpm {
     const { roles } = definition;
     if (tag === TAG.noSessions && roles.length > 0) throw new Refusal(RC.authMissing);
     const auths = tag === TAG.sessions ? readAuthorisations(body, roles.length) : [];
+    const parameters = body.rest();
+    // Part 1 section 18.7: an object goes in by its name, everything else by its handle. NV indexes, whose name is another,
+    // have no policy here, so that no HMAC is ever computed over one.
+    const names = handles.map((handle, i) => keys[i]?.name ?? u32(handle));
+    const commandHash = sha256(u32(code), ...names, parameters);
     for (const [i, auth] of auths.entries()) {
       const key = keys[i];
       const entity = { handle: handles[i] ?? 0, ...(key && { key }) };
-      authorise(i + 1, auth, entity, roles[i] ?? 'user', space, this.#state.pcrs);
+      authorise(i + 1, auth, entity, roles[i] ?? 'user', space, this.#state.pcrs, commandHash);
     }
-    const parameters = new Reader(body.rest(), 'parameters');
-    const outcome = await definition.run({ tpm: this.#state, space, handles, keys, parameters });
+    const call = { tpm: this.#state, space, handles, keys, parameters: new Reader(parameters, 'parameters') };
+    const outcome = await definition.run(call);
 
     const handle = outcome.handle === undefined ? new Uint8Array() : u32(outcome.handle);
     const out = outcome.parameters ?? new Uint8Array();
     if (tag === TAG.noSessions) return frame(tag, 0, handle, out);
-    return frame(tag, 0, handle, u32(out.length), out, finishAuthorisations(auths, space));
+    const responseHash = sha256(u32(0), u32(code), out);
+    return frame(tag, 0, handle, u32(out.length), out, finishAuthorisations(auths, space, responseHash));
   }
 
   /** Checks that handle number `n` is of the kind the command wants and that there is something behind it. */

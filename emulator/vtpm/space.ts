@@ -8,6 +8,10 @@ export const FIRST_TRANSIENT = 0x80000000;
 export const FIRST_POLICY_SESSION = 0x03000000;
 
 export interface PolicySession {
+  /** Computes a policy's digest and authorises nothing. */
+  readonly trial: boolean;
+  /** What the TPM gave last; goes into the HMAC of a client that computes one. */
+  nonceTpm: Uint8Array;
   policyDigest: Uint8Array;
   /** Update counter of the PCRs when PolicyPCR was called: a later change voids the session. */
   pcrCounter: number | undefined;
@@ -39,9 +43,9 @@ export class Space {
     return load(this.#keys, FIRST_TRANSIENT, key);
   }
 
-  openSession(): number {
+  openSession(trial: boolean, nonceTpm: Uint8Array): number {
     if (this.#sessions.size >= SLOTS) throw new Refusal(RC.sessionMemory);
-    return load(this.#sessions, FIRST_POLICY_SESSION, emptySession());
+    return load(this.#sessions, FIRST_POLICY_SESSION, { trial, nonceTpm, ...emptySession() });
   }
 
   /** False when there is nothing of that handle. */
@@ -56,7 +60,7 @@ export class Space {
 }
 
 /** What a session is when it starts, and again after each use. */
-export function emptySession(): PolicySession {
+export function emptySession(): Pick<PolicySession, 'policyDigest' | 'pcrCounter'> {
   return { policyDigest: new Uint8Array(32), pcrCounter: undefined };
 }
 

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AZURE_TRUST } from '../../runtime/azure-trust.ts';
-import { TRAINER_FLAGS } from '../../runtime/hygiene.ts';
+import { TRAINER_FLAGS } from '../../runtime/catalogue.ts';
 import { bundleTrainer } from '../../scripts/bundle.ts';
 import { type Place, startPlace, train } from './place.ts';
 

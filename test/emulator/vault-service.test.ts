@@ -111,6 +111,32 @@ describe('create and get', () => {
     expect((await as('GET', '/keys/refused')).status).toBe(404);
   });
 
+  // The Python and the JavaScript SDK leave the version's place empty; the slash stays.
+  test('an empty version is the newest one', async () => {
+    const key = await create('versionless', EXPORTABLE);
+    expect((await as('GET', '/keys/versionless/')).body).toEqual(key.body);
+    expect((await as('PATCH', '/keys/versionless/', { tags: { a: 'b' } })).status).toBe(200);
+    const value = toBase64Url(utf8('content key'));
+    const wrapped = await as('POST', '/keys/versionless//wrapkey', { alg: 'RSA-OAEP-256', value });
+    expect(wrapped).toMatchObject({ status: 200, body: { kid: (key.body.key as { kid: string }).kid } });
+    expect(await as('POST', '/keys/versionless//release', { target: 'a.b.c' })).toMatchObject(
+      forbidden('AccessDenied'),
+    );
+    expect(await as('POST', '/keys/versionless/release', { target: 'a.b.c' })).toMatchObject(forbidden('AccessDenied'));
+  });
+
+  test.each([
+    ['with padding', (text: string) => `${text}${'='.repeat((4 - (text.length % 4)) % 4)}`],
+    ['in the standard alphabet', (text: string) => Buffer.from(text, 'base64url').toString('base64')],
+  ])('takes a policy and a value %s', async (name, spell) => {
+    const { data, immutable } = EXPORTABLE.release_policy;
+    const sent = { ...EXPORTABLE, release_policy: { data: spell(data), immutable, contentType: 'application/json' } };
+    const path = version(await create(`spelled-${name.replaceAll(' ', '-')}`, sent));
+    // 62 and 63, where the alphabets differ.
+    const value = spell(toBase64Url(Uint8Array.of(0xfb, 0xff, 0xfe, 1)));
+    expect((await as('POST', `${path}/wrapkey`, { alg: 'RSA-OAEP', value })).status).toBe(200);
+  });
+
   test('a second version keeps the first, and neither changes the policy', async () => {
     const first = await create('twice', EXPORTABLE);
     const second = await create('twice', EXPORTABLE);

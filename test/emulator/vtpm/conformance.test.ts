@@ -1,4 +1,4 @@
-import { constants, createPublicKey, publicEncrypt, randomBytes, verify } from 'node:crypto';
+import { constants, createHmac, createPublicKey, publicEncrypt, randomBytes, verify } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { AK_TEMPLATE, EK_TEMPLATE } from '../../../emulator/vtpm/keys.ts';
 import { SoftwareTpm } from '../../../emulator/vtpm/software-tpm.ts';
@@ -32,6 +32,7 @@ import {
   frame,
   HIERARCHY,
   PASSWORD_SESSION,
+  Reader,
   sized,
   u8,
   u16,
@@ -55,6 +56,11 @@ const implementations: [string, boolean, () => Promise<TpmTransport>][] = [
   ['software vTPM', true, async () => new SoftwareTpm({ nv }).connect()],
   ['swtpm', swtpm, () => startSwtpm(nv)],
 ];
+
+/** Commands that only foreign clients send. */
+const GET_CAPABILITY = 0x17a;
+const POLICY_GET_DIGEST = 0x189;
+const NV = { undefine: 0x122, define: 0x12a, write: 0x137 } as const;
 
 /** Decryption key without a policy, of any scheme. */
 const decryptTemplate = {
@@ -80,6 +86,23 @@ describe.each(implementations)('%s', (_name, present, open) => {
   const it = test.skipIf(!present);
   const refused = (responseCode: number) => expect.objectContaining({ responseCode });
 
+  /** With a nonce as long as that of the TCG's software stack in Microsoft's client. */
+  async function startSession(type: number): Promise<{ handle: number; nonceTpm: Uint8Array }> {
+    const { handle, parameters } = await tpm.run({
+      code: COMMAND.startAuthSession,
+      what: 'StartAuthSession',
+      handles: [HIERARCHY.null, HIERARCHY.null],
+      parameters: concat(sized(new Uint8Array(20)), sized(), u8(type), u16(ALGORITHM.null), u16(ALGORITHM.sha256)),
+      returnsHandle: true,
+    });
+    return { handle, nonceTpm: parameters.sized() };
+  }
+
+  async function policyDigestOf(session: number): Promise<Uint8Array> {
+    const { parameters } = await tpm.run({ code: POLICY_GET_DIGEST, what: 'PolicyGetDigest', handles: [session] });
+    return parameters.sized();
+  }
+
   function signedByAk(message: Uint8Array, signature: Uint8Array): boolean {
     return verify('sha256', message, createPublicKey({ key: { ...ak }, format: 'jwk' }), signature);
   }
@@ -90,12 +113,12 @@ describe.each(implementations)('%s', (_name, present, open) => {
     expect(a).not.toEqual(b);
   });
 
-  it('reads all pcrs in ascending order: 8 to 16 and 23 zero, 17 to 22 ff', async () => {
+  it('reads all pcrs in ascending order: 10 to 16 and 23 zero, 17 to 22 ff', async () => {
     const pcrs = await tpm.pcrRead(Array.from({ length: 24 }, (_, i) => 23 - i));
     expect([...pcrs.keys()]).toEqual(Array.from({ length: 24 }, (_, i) => i));
     for (const [pcr, value] of pcrs) {
       if (pcr >= 17 && pcr <= 22) expect(toHex(value)).toBe('ff'.repeat(32));
-      else if (pcr >= 8) expect(toHex(value)).toBe('00'.repeat(32));
+      else if (pcr >= 10) expect(toHex(value)).toBe('00'.repeat(32));
     }
   });
 
@@ -257,6 +280,116 @@ describe.each(implementations)('%s', (_name, present, open) => {
     } finally {
       await tpm.flush(handle);
     }
+  });
+
+  // As Microsoft's client puts a renewed certificate in the place of the old one.
+  it('replaces an index of the guest’s, and reads it only once it is written', async () => {
+    const index = AZURE_VTPM.akCertificateIndex;
+    const owner = { handles: [HIERARCHY.owner, index], auths: [PASSWORD_SESSION] };
+    const write = (bytes: Uint8Array, offset: number) =>
+      tpm.run({ code: NV.write, what: 'NV_Write', ...owner, parameters: concat(sized(bytes), u16(offset)) });
+    const attributes = 0x00060006; // owner and password, read and write
+    const area = concat(u32(index), u16(0x000b), u32(attributes), sized(), u16(600));
+    const define = () =>
+      tpm.run({
+        code: NV.define,
+        what: 'NV_DefineSpace',
+        handles: [HIERARCHY.owner],
+        auths: [PASSWORD_SESSION],
+        parameters: concat(sized(), sized(area)),
+      });
+    await expect(define()).rejects.toThrow(refused(0x14c));
+    await tpm.run({ code: NV.undefine, what: 'NV_UndefineSpace', ...owner });
+    await expect(readAkCertificate(tpm)).rejects.toThrow(refused(0x18b));
+    await define();
+    await expect(readAkCertificate(tpm)).rejects.toThrow(refused(0x14a));
+    const renewed = concat(Uint8Array.of(0x30, 0x82, 0x02, 0x54), new Uint8Array(0x254).fill(9));
+    await write(renewed.subarray(0, 512), 0);
+    await write(renewed.subarray(512), 512);
+    expect(await readAkCertificate(tpm)).toEqual(renewed);
+    await expect(write(new Uint8Array(2), 599)).rejects.toThrow(refused(0x146));
+    const { parameters } = await tpm.run({ code: COMMAND.nvReadPublic, what: 'NV_ReadPublic', handles: [index] });
+    const written = concat(u32(index), u16(0x000b), u32(attributes | 0x20000000), sized(), u16(600));
+    expect(parameters.sized()).toEqual(written);
+    expect(parameters.sized()).toEqual(concat(u16(0x000b), sha256(written)));
+    await tpm.run({ code: NV.undefine, what: 'NV_UndefineSpace', ...owner });
+  });
+
+  it('says how many pcrs it has, and what it is', async () => {
+    const property = async (asked: number) => {
+      const parameters = concat(u32(6), u32(asked), u32(1));
+      const answer = (await tpm.run({ code: GET_CAPABILITY, what: 'GetCapability', parameters })).parameters;
+      answer.u8(); // whether there are more
+      return [answer.u32(), answer.u32(), answer.u32(), answer.u32()];
+    };
+    expect(await property(0x100)).toEqual([6, 1, 0x100, 0x322e3000]);
+    expect(await property(0x112)).toEqual([6, 1, 0x112, 24]);
+    expect(await property(0x12c)).toEqual([6, 1, 0x12c, 1024]);
+    const unknown = concat(u32(0x7777), u32(0), u32(1));
+    await expect(tpm.run({ code: GET_CAPABILITY, what: 'GetCapability', parameters: unknown })).rejects.toThrow(
+      refused(0x1c4),
+    );
+  });
+
+  it('computes a policy in a trial session, of any pcr values, which opens nothing', async () => {
+    const session = await startSession(3);
+    const stated = sha256(utf8('values that the pcrs do not have'));
+    const selection = buildPcrSelection([0, 1]);
+    await tpm.run({
+      code: COMMAND.policyPcr,
+      what: 'PolicyPCR',
+      handles: [session.handle],
+      parameters: concat(sized(stated), selection),
+    });
+    const wanted = sha256(new Uint8Array(32), u32(COMMAND.policyPcr), selection, stated);
+    expect(await policyDigestOf(session.handle)).toEqual(wanted);
+    const template = buildRsaPublic({ ...decryptTemplate, attributes: 0x00020432, authPolicy: wanted });
+    const { handle } = await tpm.createPrimary('null', template);
+    await expect(tpm.rsaDecrypt(handle, session.handle, new Uint8Array(256), 'rsaes')).rejects.toThrow(refused(0x982));
+    await tpm.flush(handle);
+    await tpm.flush(session.handle);
+  });
+
+  // As Microsoft's client does: `unique` of zeros, so that the key can be made again to decrypt, and a session with an HMAC.
+  it('makes a key again from a template of zeros, and opens it for a client that computes HMACs', async () => {
+    const authPolicy = pcrPolicy(await tpm.pcrRead([0, 1]));
+    const unique = new Uint8Array(256);
+    const template = buildRsaPublic({ ...decryptTemplate, attributes: 0x00020432, authPolicy, unique });
+    const first = await tpm.createPrimary('null', template);
+    await tpm.flush(first.handle);
+    const publicKey = createPublicKey({ key: { ...publicAreaJwk(first.publicArea) }, format: 'jwk' });
+    const cipher = publicEncrypt({ key: publicKey, padding: constants.RSA_PKCS1_PADDING }, utf8('inner key'));
+    const { handle, name } = await tpm.createPrimary('null', template);
+
+    const session = await startSession(1);
+    await tpm.policyPcr(session.handle, [0, 1]);
+    expect(await policyDigestOf(session.handle)).toEqual(authPolicy);
+    const parameters = concat(sized(cipher), u16(ALGORITHM.rsaes), sized());
+    const nonceCaller = randomBytes(20);
+    const attributes = 1;
+    const hmac = (hash: Uint8Array, newer: Uint8Array, older: Uint8Array) =>
+      Uint8Array.from(
+        createHmac('sha256', '')
+          .update(concat(hash, newer, older, u8(attributes)))
+          .digest(),
+      );
+    const send = (authorisation: Uint8Array) => {
+      const area = concat(u32(session.handle), sized(nonceCaller), u8(attributes), sized(authorisation));
+      return transport.transceive(frame(0x8002, COMMAND.rsaDecrypt, u32(handle), u32(area.length), area, parameters));
+    };
+    const commandHash = sha256(u32(COMMAND.rsaDecrypt), name, parameters);
+    const right = hmac(commandHash, nonceCaller, session.nonceTpm);
+    expect(responseCode(await send(Uint8Array.from(right, (byte, i) => (i === 0 ? byte ^ 1 : byte))))).toBe('0x9a2');
+
+    const answer = new Reader((await send(right)).slice(10), 'answer');
+    const out = answer.bytes(answer.u32());
+    expect(out).toEqual(sized(utf8('inner key')));
+    const nonceTpm = answer.sized();
+    expect([nonceTpm.length, answer.u8()]).toEqual([20, attributes]);
+    expect(answer.sized()).toEqual(hmac(sha256(u32(0), u32(COMMAND.rsaDecrypt), out), nonceTpm, nonceCaller));
+    answer.end();
+    await tpm.flush(session.handle);
+    await tpm.flush(handle);
   });
 
   it('does not decrypt with a restricted key, nor with one that signs, nor sign with one that decrypts', async () => {
