@@ -9,7 +9,7 @@ import { attemptSignal, type Network } from './network.ts';
 import { withRetry } from './retry.ts';
 
 /** What a vault says about one version of a key. */
-interface VaultKey {
+export interface VaultKey {
   /** `https://HOST/keys/NAME/VERSION` */
   readonly kid: string;
   readonly version: string;
@@ -29,6 +29,22 @@ export interface VaultClient extends KeyReleaser {
    */
   getKey(name: string, version?: string, abortSignal?: AbortSignal): Promise<VaultKey | undefined>;
   /**
+   * Makes a release policy immutable: nobody, this caller included, ever changes it again. Allowed again with the same policy.
+   * @throws {@link SecureTrainingError} `CONFIG_INVALID` when the caller lacks the role, or another policy is locked already
+   */
+  lockReleasePolicy(name: string, policy: Uint8Array, abortSignal?: AbortSignal): Promise<void>;
+  /**
+   * A new key, or a new version of one: RSA-HSM 3072, exportable under this policy, which is immutable from the start, and
+   * good for wrapping alone.
+   * @throws {@link SecureTrainingError} `CONFIG_INVALID` when the caller lacks the role or the vault refuses
+   */
+  createReleaseKey(name: string, policy: Uint8Array, abortSignal?: AbortSignal): Promise<VaultKey>;
+  /**
+   * Ends every use of one version of a key, release included. Can be undone.
+   * @throws {@link SecureTrainingError} `CONFIG_INVALID` when the caller lacks the role or there is no such version
+   */
+  disableKey(name: string, version: string, abortSignal?: AbortSignal): Promise<void>;
+  /**
    * The vault's signed reply (JWS), not yet verified: `openRelease` does that.
    * @throws {@link SecureTrainingError} `RELEASE_DENIED` with the vault's reason
    */
@@ -37,6 +53,9 @@ export interface VaultClient extends KeyReleaser {
 
 /** SHA-256 for the OAEP step; left out, a vault takes SHA-1. */
 const RELEASE_ALGORITHM = 'RSA_AES_KEY_WRAP_256';
+/** As vaults write it back (azure-sdk-for-js recordings). */
+const POLICY_CONTENT_TYPE = 'application/json; charset=utf-8';
+const KEY_SIZE = 3072;
 const ATTEMPT_TIMEOUT_IN_MS = 30_000;
 
 /**
@@ -70,6 +89,39 @@ export function vaultClient(network: Network, credential: TokenCredential, vault
         client.getKey(name, { ...(version === undefined ? {} : { version }), abortSignal: signal }),
       );
       return key === undefined ? undefined : toVaultKey(key);
+    },
+    async lockReleasePolicy(name, policy, abortSignal) {
+      const what = `release policy of ${name} in ${vaultHost}`;
+      // Without a version: the policy belongs to the key, and the vault refuses one for a version (AKV.SKR.1016).
+      const locked = await call(what, 'CONFIG_INVALID', abortSignal, (signal) =>
+        client.updateKeyProperties(name, {
+          releasePolicy: { encodedPolicy: policy, contentType: POLICY_CONTENT_TYPE, immutable: true },
+          abortSignal: signal,
+        }),
+      );
+      if (locked === undefined) throw new SecureTrainingError('CONFIG_INVALID', `${what}: there is no such key`);
+    },
+    async createReleaseKey(name, policy, abortSignal) {
+      const what = `new key ${name} in ${vaultHost}`;
+      const key = await call(what, 'CONFIG_INVALID', abortSignal, (signal) =>
+        client.createRsaKey(name, {
+          hsm: true,
+          keySize: KEY_SIZE,
+          keyOps: ['wrapKey'],
+          exportable: true,
+          releasePolicy: { encodedPolicy: policy, contentType: POLICY_CONTENT_TYPE, immutable: true },
+          abortSignal: signal,
+        }),
+      );
+      if (key === undefined) throw new SecureTrainingError('CONFIG_INVALID', `${what}: there is no such vault`);
+      return toVaultKey(key);
+    },
+    async disableKey(name, version, abortSignal) {
+      const what = `key ${name} version ${version} of ${vaultHost}`;
+      const key = await call(what, 'CONFIG_INVALID', abortSignal, (signal) =>
+        client.updateKeyProperties(name, version, { enabled: false, abortSignal: signal }),
+      );
+      if (key === undefined) throw new SecureTrainingError('CONFIG_INVALID', `${what}: there is no such version`);
     },
     async release({ vaultHost: asked, keyName, keyVersion, token, nonce }, abortSignal) {
       if (asked !== vaultHost) throw new TypeError(`this client speaks to ${vaultHost}, not to ${asked}`);

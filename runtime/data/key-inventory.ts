@@ -49,13 +49,22 @@ export async function takeInventory(store: BlobStore, prefix: string): Promise<K
   return { copies, keys: Object.fromEntries([...keys].sort(([a], [b]) => (a < b ? -1 : 1))), oldSlotFiles };
 }
 
-/** What stands in the way of retiring a key, one line each; empty: nothing refers to it. */
-export function stillInUse(inventory: KeyInventory, keyId: string): readonly string[] {
+/**
+ * What stands in the way of retiring a key, one line each; empty: nothing refers to it.
+ * @param slots whether slots count, which {@link removeSlots} can take away
+ */
+export function stillInUse(
+  inventory: KeyInventory,
+  keyId: string,
+  slots: 'slots count' | 'slots do not count' = 'slots count',
+): readonly string[] {
   const uses = inventory.keys[keyId];
   const { live = 0, version = 0, snapshot = 0, deleted = 0 } = uses?.metadata ?? {};
   return [
     live === 0 ? undefined : `${live} objects are still sealed to it: rotate them first`,
-    (uses?.slots ?? 0) === 0 ? undefined : `${uses?.slots} objects still have a key slot of it`,
+    slots === 'slots do not count' || (uses?.slots ?? 0) === 0
+      ? undefined
+      : `${uses?.slots} objects still have a key slot of it`,
     version === 0 ? undefined : `${version} older versions name it, until their retention ends`,
     snapshot === 0 ? undefined : `${snapshot} snapshots name it`,
     deleted === 0 ? undefined : `${deleted} deleted blobs name it, until their retention ends`,
