@@ -18,6 +18,8 @@ export interface VaultKey {
   readonly keyOps: readonly string[];
   readonly exportable: boolean;
   readonly enabled: boolean;
+  /** @default - it does not expire */
+  readonly expiresOn?: Date;
   /** The policy as the vault keeps it, which is not byte for byte what was sent. */
   readonly releasePolicy?: { readonly data: Uint8Array; readonly immutable: boolean };
 }
@@ -157,6 +159,7 @@ function toVaultKey({ key, id, keyOperations, properties }: KeyVaultKey): VaultK
     keyOps: keyOperations ?? [],
     exportable: properties.exportable ?? false,
     enabled: properties.enabled ?? false,
+    ...(properties.expiresOn === undefined ? {} : { expiresOn: properties.expiresOn }),
     ...(releasePolicy?.encodedPolicy === undefined
       ? {}
       : {

@@ -5,7 +5,7 @@ import type { BlobCopy, BlobStore } from './blob-store.ts';
 import { KEYS_FILE } from './sealed-folder.ts';
 
 /** Where a key's id was found. Zero everywhere: nothing below the prefix refers to it. */
-export interface KeyUses {
+interface KeyUses {
   /** Copies whose metadata names the key, by kind of copy. */
   readonly metadata: Readonly<Record<BlobCopy['kind'], number>>;
   /** Objects with a slot of the key in a `keys.json` of today. */

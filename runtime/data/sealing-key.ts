@@ -34,6 +34,19 @@ export function checkSealingKey(keyName: string, key: SealingKeyFacts): void {
   });
 }
 
+/** How long before a key expires people are told. */
+const WARNED_DAYS = 30;
+const DAY_IN_MS = 86_400_000;
+
+/** A line for people about a key that expires soon or has; `undefined` when there is nothing to say. */
+export function expiryWarning(keyName: string, expiresOn: Date | undefined, now: Date): string | undefined {
+  if (expiresOn === undefined) return undefined;
+  const days = Math.floor((expiresOn.getTime() - now.getTime()) / DAY_IN_MS);
+  if (days > WARNED_DAYS) return undefined;
+  const when = days < 0 ? `expired ${expiresOn.toISOString()}` : `expires in ${days} days`;
+  return `warning: key ${keyName} ${when}. A vault goes on releasing it: 'ctrain rotate-keys' replaces it, --retire ends it`;
+}
+
 /**
  * The key that a name means: itself, or the newest `NAME-xxxxxxxx`, whose suffix is the digest of its release policy.
  * @param known names in a deployment, newest last

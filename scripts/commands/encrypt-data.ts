@@ -104,7 +104,7 @@ async function findKey(flags: EncryptFlags, log: (line: string) => void): Promis
     await planSealing(flags.inputPath, flags.outputPath);
     const context = await openContext(flags.deployment, log);
     try {
-      return await vaultKey(context, chooseKeyName(context.deployment, flags.keyName));
+      return await vaultKey(context, chooseKeyName(context.deployment, flags.keyName), log);
     } finally {
       await context.close();
     }

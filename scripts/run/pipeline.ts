@@ -172,7 +172,7 @@ async function sealAndUpload(
 ): Promise<Manifest> {
   const { deployment, network, credential } = context;
   const encrypted = join(folder, 'encrypted');
-  const kek = await vaultKey(context, chooseKeyName(deployment));
+  const kek = await vaultKey(context, chooseKeyName(deployment), reporter.line);
   const store = blobStore(network, credential, deployment.storage.blobEndpoint, 'datasets');
   const lowestVersion = await nextFreeVersion(store, keys.ownerId, name);
   const { manifest } = await reporter.step(

@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest';
-import { checkSealingKey, resolveKeyName, type SealingKeyFacts } from '../../../runtime/data/sealing-key.ts';
+import {
+  checkSealingKey,
+  expiryWarning,
+  resolveKeyName,
+  type SealingKeyFacts,
+} from '../../../runtime/data/sealing-key.ts';
 import { rejection } from '../rejection.ts';
 
 const good: SealingKeyFacts = {
@@ -54,4 +59,17 @@ test.each(['training', 'training-key-', 'TRAINING-KEY', 'other'])('%s means no k
   expect(() => resolveKeyName(name, known)).toThrow(
     rejection('CONFIG_INVALID', `no key is called ${name}; the deployment has training-key-1a2b3c4d`),
   );
+});
+
+const NOW = new Date('2026-11-23T12:00:00Z');
+
+test.each<[string, Date | undefined, string | undefined]>([
+  ['that does not expire', undefined, undefined],
+  ['with 31 days left', new Date('2026-12-24T13:00:00Z'), undefined],
+  ['with 30 days left', new Date('2026-12-23T13:00:00Z'), 'warning: key k expires in 30 days'],
+  ['that expired', new Date('2026-11-22T11:00:00Z'), 'warning: key k expired 2026-11-22T11:00:00.000Z'],
+])('says what there is to say of a key %s', (_, expiresOn, wanted) => {
+  const said = expiryWarning('k', expiresOn, NOW);
+  if (wanted === undefined) expect(said).toBeUndefined();
+  else expect(said).toContain(wanted);
 });
