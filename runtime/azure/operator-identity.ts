@@ -2,6 +2,7 @@ import type { TokenCredential } from '@azure/core-auth';
 import {
   AzureCliCredential,
   ChainedTokenCredential,
+  CredentialUnavailableError,
   EnvironmentCredential,
   WorkloadIdentityCredential,
 } from '@azure/identity';
@@ -11,7 +12,7 @@ import { SecureTrainingError } from '../errors.ts';
 export function operatorCredential(): TokenCredential {
   const chain = new ChainedTokenCredential(
     new EnvironmentCredential(),
-    new WorkloadIdentityCredential(),
+    ...workloadIdentity(),
     new AzureCliCredential(),
   );
   return {
@@ -25,4 +26,14 @@ export function operatorCredential(): TokenCredential {
       }
     },
   };
+}
+
+/** Unlike the others, this one says in its constructor that a machine has no federated identity. */
+function workloadIdentity(): TokenCredential[] {
+  try {
+    return [new WorkloadIdentityCredential()];
+  } catch (error) {
+    if (error instanceof CredentialUnavailableError) return [];
+    throw error;
+  }
 }

@@ -3,7 +3,7 @@ import { CLI_VERSION, cliInvocation, synthWarnings, versionProblems } from '../.
 
 const files: Readonly<Record<string, object>> = {
   'package.json': { devDependencies: { cdktf: CLI_VERSION, constructs: '10.8.1' } },
-  'constructs/package.json': { peerDependencies: { cdktf: CLI_VERSION, constructs: '10.8.1' } },
+  'constructs/package.json': { peerDependencies: { cdktf: '>=0.21.0 <0.25.0', constructs: '^10.6.0' } },
   'node_modules/cdktf/package.json': { version: CLI_VERSION },
   'node_modules/constructs/package.json': { version: '10.8.1' },
 };
@@ -36,13 +36,12 @@ test.each([
     'cdktf: package.json pins 0.21.0, installed is 0.20.0',
   ],
   [
-    { 'constructs/package.json': { peerDependencies: { constructs: '10.7.0' } } },
-    'constructs: constructs want 10.7.0, package.json pins 10.8.1',
+    { 'node_modules/constructs/package.json': { version: '10.7.2' } },
+    'constructs: package.json pins 10.8.1, installed is 10.7.2',
   ],
   [
     {
       'package.json': { devDependencies: { cdktf: '0.22.0', constructs: '10.8.1' } },
-      'constructs/package.json': { peerDependencies: { cdktf: '0.22.0' } },
       'node_modules/cdktf/package.json': { version: '0.22.0' },
     },
     'cdktf: the CLI is 0.21.0, package.json pins 0.22.0',
