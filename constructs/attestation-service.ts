@@ -1,13 +1,13 @@
 import { createPublicKey, X509Certificate } from 'node:crypto';
-import { ManagementLock } from '@cdktf/provider-azurerm/lib/management-lock/index.js';
 import { Construct } from 'constructs';
 import type { AuditTarget } from './audit-log.ts';
 import { misuse } from './misuse.ts';
 import { nameOf } from './names.ts';
 import type { PlacementProps } from './placement.ts';
-import { PrivateAccess, type PrivateAccessOptions } from './private-access.ts';
+import { addPrivateAccess, type PrivateAccessOptions } from './private-access.ts';
 import { currentSubscriptionId } from './provider.ts';
 import { ATTESTATION_REGIONS } from './regions.ts';
+import { ResourceLock } from './resource-lock.ts';
 import { deployTemplate } from './template.ts';
 
 const TYPE = 'Microsoft.Attestation/attestationProviders';
@@ -39,31 +39,33 @@ export interface AttestationServiceProps extends PlacementProps {
   readonly deleteLock?: boolean;
 }
 
+/** A provider by what others need of it: one made here, or one that exists. */
+export interface AttestationReference {
+  /** Issuer of its tokens, exactly as `iss` has it. */
+  readonly authority: string;
+  readonly providerId: string;
+  /** Address of its private endpoint, where it has one here. */
+  readonly address: string | undefined;
+}
+
 /**
  * The owner's own attestation provider: its tokens are logged, its policy is known, nobody else's machine gets one.
  * Made through a template because azurerm's own resource reads four policies over the data plane on every refresh.
- * Free; the endpoint costs about 7 USD a month. Setting its policy is a data-plane step.
+ * Free; an endpoint is billed by the hour. Setting its policy is a data-plane step.
  * @example
  * const attestation = new AttestationService(this, 'Attestation', { ...place, privateAccess, audit });
  */
-export class AttestationService extends Construct {
+export class AttestationService extends Construct implements AttestationReference {
   /** Issuer of its tokens, exactly as `iss` has it. Known at synth, because key names depend on it; checked at apply. */
   readonly authority: string;
   readonly providerId: string;
+  /** Address of its private endpoint, where it has one here. */
+  readonly address: string | undefined;
 
   constructor(scope: Construct, id: string, props: AttestationServiceProps) {
     super(scope, id);
     const name = nameOf(this, 'attestationProvider', props.name);
-    const code = ATTESTATION_REGIONS[props.location];
-    if (code === undefined) {
-      throw misuse(
-        this,
-        'location',
-        `a region with Azure Attestation (${Object.keys(ATTESTATION_REGIONS).join(', ')})`,
-        props.location,
-      );
-    }
-    const authority = `https://${name}.${code}.attest.azure.net`;
+    const authority = authorityOf(this, name, props.location);
     const certificates = (props.policySigningCertificates ?? []).map((certificate) => this.#signingKey(certificate));
     const deployment = deployTemplate(this, 'Resource', {
       name,
@@ -89,26 +91,28 @@ export class AttestationService extends Construct {
     const group = `/subscriptions/${subscriptionId}/resourceGroups/${deployment.resourceGroupName}`;
     const providerId = `${group}/providers/${TYPE}/${deployment.name}`;
     props.audit.record(this, 'attestation', providerId);
-    if (props.privateAccess !== undefined) {
-      new PrivateAccess(this, 'Access', {
-        resourceGroupName: props.resourceGroupName,
-        location: props.location,
-        ...(props.tags === undefined ? {} : { tags: props.tags }),
-        ...props.privateAccess,
-        service: 'attestation',
-        targetId: providerId,
-      });
-    }
+    this.address = addPrivateAccess(this, 'attestation', providerId, props)?.address;
     if (props.deleteLock ?? true) {
-      new ManagementLock(this, 'Lock', {
-        name: 'keep',
-        scope: providerId,
-        lockLevel: 'CanNotDelete',
-        notes: 'release policies name this provider: without it their keys stay closed',
+      new ResourceLock(this, 'Lock', {
+        resourceId: providerId,
+        reason: 'release policies name this provider: without it their keys stay closed',
       });
     }
     this.authority = authority;
     this.providerId = providerId;
+  }
+
+  /** A provider that exists. Its region is part of its host name and not of its id, so both are given. */
+  static fromProviderId(
+    scope: Construct,
+    id: string,
+    provider: { readonly providerId: string; readonly location: string; readonly address?: string },
+  ): AttestationReference {
+    const place = new Construct(scope, id);
+    const { providerId, location, address } = provider;
+    const [, name] = /\/Microsoft\.Attestation\/attestationProviders\/([a-z0-9]{3,24})$/i.exec(providerId) ?? [];
+    if (name === undefined) throw misuse(place, 'providerId', 'the resource id of an attestation provider', providerId);
+    return { authority: authorityOf(place, name, location), providerId, address };
   }
 
   /** JWK with its certificate, as the provider wants its signers (RFC 7517, x5c: standard base64). */
@@ -125,4 +129,11 @@ export class AttestationService extends Construct {
       throw misuse(this, 'policySigningCertificates', 'base64 DER of X.509 certificates with RSA keys', found);
     }
   }
+}
+
+function authorityOf(scope: Construct, name: string, location: string): string {
+  const code = ATTESTATION_REGIONS[location];
+  if (code !== undefined) return `https://${name}.${code}.attest.azure.net`;
+  const known = Object.keys(ATTESTATION_REGIONS).join(', ');
+  throw misuse(scope, 'location', `a region with Azure Attestation (${known})`, location);
 }

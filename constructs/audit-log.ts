@@ -4,6 +4,7 @@ import { Construct } from 'constructs';
 import { requireMatch, requireWithin } from './misuse.ts';
 import { nameOf } from './names.ts';
 import type { PlacementProps } from './placement.ts';
+import { ResourceLock } from './resource-lock.ts';
 
 /**
  * Log categories of each audited service. Source: learn.microsoft.com, "Supported resource log categories".
@@ -14,6 +15,13 @@ const CATEGORIES = {
   vault: { logs: ['AuditEvent', 'AzurePolicyEvaluationDetails'], dedicated: true },
   blob: { logs: ['StorageRead', 'StorageWrite', 'StorageDelete'], dedicated: false },
   attestation: { logs: ['AuditEvent', 'Operational', 'NotProcessed'], dedicated: false },
+  workspace: { logs: ['Audit'], dedicated: false },
+  collectionRule: { logs: ['LogErrors'], dedicated: false },
+  virtualNetwork: { logs: ['VMProtectionAlerts'], dedicated: false },
+  publicAddress: {
+    logs: ['DDoSProtectionNotifications', 'DDoSMitigationFlowLogs', 'DDoSMitigationReports'],
+    dedicated: false,
+  },
   networkSecurityGroup: { logs: ['NetworkSecurityGroupEvent', 'NetworkSecurityGroupRuleCounter'], dedicated: false },
 } as const;
 export type AuditedService = keyof typeof CATEGORIES;
@@ -27,7 +35,7 @@ export interface AuditTarget {
 
 export interface AuditLogProps extends PlacementProps {
   /**
-   * Days that logs stay searchable, 30 to 730. Beyond 30 each GB costs about 0.12 USD a month.
+   * Days that logs stay searchable, 30 to 730.
    * @default 90
    */
   readonly retentionDays?: number;
@@ -36,11 +44,16 @@ export interface AuditLogProps extends PlacementProps {
    * @default 'private'
    */
   readonly queries?: 'private' | 'internet';
+  /**
+   * Keep the workspace from being deleted: it is the evidence of who used a key.
+   * @default false
+   */
+  readonly deleteLock?: boolean;
 }
 
 /**
- * The workspace that every access is written to: no shared key, nothing taken in from a public network.
- * About 2.90 USD a GB taken in.
+ * The workspace that every access is written to, queries of it included: no shared key, nothing taken in from a public
+ * network. What is billed is each GB taken in, and each GB kept beyond 31 days by the month.
  * @example
  * const audit = new AuditLog(this, 'Audit', { resourceGroupName, location });
  */
@@ -61,6 +74,13 @@ export class AuditLog extends Construct implements AuditTarget {
       ...(props.tags === undefined ? {} : { tags: props.tags }),
     });
     this.workspaceId = workspace.id;
+    this.record(this, 'workspace', workspace.id);
+    if (props.deleteLock ?? false) {
+      new ResourceLock(this, 'Lock', {
+        resourceId: workspace.id,
+        reason: 'who used which key, dataset and machine is on record here',
+      });
+    }
   }
 
   /** A workspace of the landing zone. */

@@ -1,4 +1,4 @@
-import { NODE_BINARY, TRAINER_BUNDLE } from '../runtime/catalogue.ts';
+import { NODE_BINARY, TRAINER_BUNDLE, TRAINER_FLAGS } from '../runtime/catalogue.ts';
 
 /** What a machine needs to know to start its trainer. Values may be tokens: none is looked into here. */
 export interface BootOptions {
@@ -13,17 +13,6 @@ export interface BootOptions {
   /** Host name to address: all the names the machine can resolve. */
   readonly hosts: Readonly<Record<string, string>>;
 }
-
-/** Name of the Node binary in the trainer container, under its SHA-256. */
-
-/** Flags that the trainer demands of its own process; a test holds them equal to runtime/hygiene.ts. */
-export const NODE_FLAGS = [
-  '--secure-heap=1048576',
-  '--disable-sigusr1',
-  '--disable-proto=delete',
-  '--disallow-code-generation-from-strings',
-  '--report-exclude-env',
-] as const;
 
 const HOME = '/opt/ctrain';
 const METADATA = '169.254.169.254';
@@ -96,6 +85,7 @@ export function cloudConfig(options: BootOptions): Readonly<Record<string, unkno
       ],
       ['touch', '/etc/cloud/cloud-init.disabled'],
       ['systemctl', 'enable', '--now', 'nftables.service'],
+      ['sh', '-c', CLOSED],
       ['systemctl', 'daemon-reload'],
       ['systemctl', 'enable', '--now', '--no-block', 'ctrain-fetch.service', 'ctrain.service'],
     ],
@@ -104,10 +94,20 @@ export function cloudConfig(options: BootOptions): Readonly<Record<string, unkno
 
 function hostsCommand(hosts: Readonly<Record<string, string>>): string {
   const lines = Object.entries(hosts).map(([name, address]) => `${address} ${name}`);
-  return `printf '%s\\n' ${lines.map((line) => `'${line}'`).join(' ')} >> /etc/hosts`;
+  // An address may be known only after apply, and may be none: such a line would be no line of a host file.
+  return `printf '%s\\n' ${lines.map((line) => `'${line}'`).join(' ')} | grep '^[0-9]' >> /etc/hosts`;
 }
 
-/** Waits for what is not there yet and says so: a machine nobody enters must speak. */
+/** Says which doors are shut, and which of them are not. */
+const CLOSED = `for unit in ssh.service ssh.socket walinuxagent.service; do
+  systemctl is-active --quiet $unit && echo "ctrain: boot.open $unit" > /dev/ttyS0
+done
+echo 'ctrain: boot.closed' > /dev/ttyS0`;
+
+/**
+ * Waits for what is not there yet and says so: a machine nobody enters must speak. The words of a boot are boot.closed
+ * (or open), started, waiting, fetched, refused, ready and stopped, each with what it is about and its code.
+ */
 function fetchScript({ blobEndpoint, identityClientId, bundleSha256, nodeSha256 }: BootOptions): string {
   return `#!/bin/sh
 # Fetches the trainer and its Node by digest. Says each step on the serial console.
@@ -118,16 +118,21 @@ token() {
     'http://${METADATA}/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fstorage.azure.com%2F&client_id=${identityClientId}' |
     python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])'
 }
-fetch() { # digest, blob name, destination
-  until bearer=$(token) && printf 'header = "Authorization: Bearer %s"\\n' "$bearer" |
+once() { # digest, blob name, destination
+  bearer=$(token) || return 1
+  printf 'header = "Authorization: Bearer %s"\\n' "$bearer" |
     curl --silent --fail --max-time 300 --config - --header 'x-ms-version: 2023-11-03' \\
-      --output "$3" "${blobEndpoint}/trainer/$1/$2"; do
-    say "boot.waiting $2 $1"
+      --output "$3" "${blobEndpoint}/trainer/$1/$2"
+}
+fetch() { # 1: no identity yet; else what curl ends with: 6 no name, 7 no way, 22 refused or not there, 28 too slow
+  until once "$@"; do
+    say "boot.waiting $2 $1 code $?"
     sleep 15
   done
   echo "$1  $3" | sha256sum --check --status || { say "boot.refused $2: digest is not $1"; rm -f "$3"; exit 1; }
   say "boot.fetched $2 $1"
 }
+say 'boot.started'
 install -d -m 0755 ${HOME} ${HOME}/bundle
 fetch ${nodeSha256} ${NODE_BINARY} ${HOME}/node
 chmod 0555 ${HOME}/node
@@ -190,7 +195,8 @@ FailureAction=poweroff
 [Service]
 User=ctrain
 SupplementaryGroups=tss
-ExecStart=${HOME}/node ${NODE_FLAGS.join(' ')} ${HOME}/bundle/main.mjs /etc/ctrain/machine.json
+ExecStart=${HOME}/node ${TRAINER_FLAGS.join(' ')} ${HOME}/bundle/main.mjs /etc/ctrain/machine.json
+ExecStopPost=/bin/sh -c 'echo "ctrain: boot.stopped $$SERVICE_RESULT code $$EXIT_STATUS"'
 # A kill, a bug (1) and a service that was away (3) are worth another try; every other exit is an answer.
 Restart=on-failure
 RestartPreventExitStatus=2 4 5 6 7 8

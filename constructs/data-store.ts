@@ -3,14 +3,25 @@ import { StorageContainer } from '@cdktf/provider-azurerm/lib/storage-container/
 import { Construct } from 'constructs';
 import { CONTAINERS, type Container } from '../runtime/catalogue.ts';
 import type { AuditTarget } from './audit-log.ts';
-import { type Grantee, grantRole } from './grantee.ts';
-import { requireWithin } from './misuse.ts';
+import type { CustomerKeyReference } from './customer-key.ts';
+import { waitFor } from './dependencies.ts';
+import type { Grantee } from './grantee.ts';
+import { misuse, requireWithin } from './misuse.ts';
 import { nameOf } from './names.ts';
 import type { PlacementProps } from './placement.ts';
-import { PrivateAccess, type PrivateAccessOptions } from './private-access.ts';
+import { addPrivateAccess, type PrivateAccessOptions } from './private-access.ts';
+import { PRIVATE_ACCOUNT } from './private-account.ts';
+import { type StoreRoles, storeRoles } from './store-roles.ts';
 
-const READ = 'Storage Blob Data Reader';
-const WRITE = 'Storage Blob Data Contributor';
+/** A store by what others need of it: one made here, or one that exists. */
+export interface DataStoreReference extends StoreRoles {
+  readonly accountId: string;
+  readonly accountName: string;
+  /** `https://ACCOUNT.blob.core.windows.net`, without a slash at the end. */
+  readonly blobEndpoint: string;
+  /** Address of its private endpoint, where it is known. */
+  readonly address: string | undefined;
+}
 
 export interface DataStoreProps extends PlacementProps {
   /** The only way in; the account has no public network. */
@@ -28,6 +39,11 @@ export interface DataStoreProps extends PlacementProps {
    */
   readonly replication?: 'LRS' | 'ZRS' | 'GZRS';
   /**
+   * Key that the account encrypts with at rest, beneath the encryption that data owners seal with.
+   * @default - a key that Azure keeps
+   */
+  readonly customerKey?: CustomerKeyReference;
+  /**
    * Refuse a plan that would destroy the account.
    * @default true
    */
@@ -36,17 +52,19 @@ export interface DataStoreProps extends PlacementProps {
 
 /**
  * Storage that only ever sees ciphertext: no public network, no shared keys, old versions kept, a container for each
- * name of the catalogue. About 0.02 USD a GB and month, and the endpoint.
+ * name of the catalogue. What is billed is each GB kept, old versions and copies included, operations, and the endpoint.
  * @example
  * const store = new DataStore(this, 'Store', { ...place, privateAccess, audit, retentionDays: 90 });
  * store.grantTraining(trainer);
  */
-export class DataStore extends Construct {
+export class DataStore extends Construct implements DataStoreReference {
   readonly accountId: string;
   readonly accountName: string;
   /** `https://ACCOUNT.blob.core.windows.net`, without a slash at the end. */
   readonly blobEndpoint: string;
-  readonly #containers: ReadonlyMap<Container, string>;
+  /** Address of its private endpoint. */
+  readonly address: string | undefined;
+  readonly #roles: StoreRoles;
 
   constructor(scope: Construct, id: string, props: DataStoreProps) {
     super(scope, id);
@@ -54,68 +72,74 @@ export class DataStore extends Construct {
     const name = nameOf(this, 'storageAccount', props.name);
     // 'Resource' is part of the Terraform address: renaming it replaces the account.
     const account = new StorageAccount(this, 'Resource', {
+      ...PRIVATE_ACCOUNT,
       name,
       resourceGroupName: props.resourceGroupName,
       location: props.location,
-      accountKind: 'StorageV2',
-      accountTier: 'Standard',
       accountReplicationType: props.replication ?? 'ZRS',
-      minTlsVersion: 'TLS1_2',
-      httpsTrafficOnlyEnabled: true,
-      publicNetworkAccessEnabled: false,
       networkRules: { defaultAction: 'Deny', bypass: ['None'] },
-      allowNestedItemsToBePublic: false,
-      allowedCopyScope: 'PrivateLink',
-      crossTenantReplicationEnabled: false,
-      sharedAccessKeyEnabled: false,
-      defaultToOauthAuthentication: true,
-      localUserEnabled: false,
-      infrastructureEncryptionEnabled: true,
       blobProperties: {
         versioningEnabled: true,
         deleteRetentionPolicy: { days },
         containerDeleteRetentionPolicy: { days },
       },
+      ...customerKeyOf(props.customerKey),
+      ...waitFor(this, props.customerKey?.dependencies),
       lifecycle: { preventDestroy: props.preventDestroy ?? true },
       ...(props.tags === undefined ? {} : { tags: props.tags }),
     });
     // By account id and not by name: that way the provider stays on the control plane.
-    this.#containers = new Map(
+    const containers = new Map<Container, string>(
       CONTAINERS.map((name) => [name, new StorageContainer(this, name, { name, storageAccountId: account.id }).id]),
     );
     props.audit.record(this, 'blob', `${account.id}/blobServices/default`);
-    new PrivateAccess(this, 'Access', {
-      resourceGroupName: props.resourceGroupName,
-      location: props.location,
-      ...(props.tags === undefined ? {} : { tags: props.tags }),
-      ...props.privateAccess,
-      service: 'blob',
-      targetId: account.id,
-    });
+    this.address = addPrivateAccess(this, 'blob', account.id, props)?.address;
     this.accountId = account.id;
     this.accountName = name;
-    this.blobEndpoint = `https://${name}.blob.core.windows.net`;
+    this.blobEndpoint = `https://${hostOf(name)}`;
+    this.#roles = storeRoles(this, (container) => containers.get(container) ?? account.id, {
+      service: 'blob',
+      hostName: hostOf(name),
+      address: this.address,
+    });
   }
 
-  /** What a trainer does: read datasets and bundles, work on runs. */
+  /** An account that exists, with the containers of the catalogue in it. */
+  static fromAccountId(scope: Construct, id: string, accountId: string, address?: string): DataStoreReference {
+    const place = new Construct(scope, id);
+    const [, name] = /\/providers\/Microsoft\.Storage\/storageAccounts\/([a-z0-9]{3,24})$/.exec(accountId) ?? [];
+    if (name === undefined) throw misuse(place, 'accountId', 'the resource id of a storage account', accountId);
+    const containerId = (container: Container) => `${accountId}/blobServices/default/containers/${container}`;
+    return {
+      accountId,
+      accountName: name,
+      blobEndpoint: `https://${hostOf(name)}`,
+      address,
+      ...storeRoles(place, containerId, { service: 'blob', hostName: hostOf(name), address }),
+    };
+  }
+
   grantTraining(to: Grantee): void {
-    this.#grant('ReadDatasets', to, 'datasets', READ, 'reads sealed objects and manifests');
-    this.#grant('ReadBundles', to, 'trainer', READ, 'fetches the bundle that its digest names, at boot');
-    this.#grant('WorkRuns', to, 'runs', WRITE, 'takes queued runs, writes checkpoints, models and receipts');
+    this.#roles.grantTraining(to);
   }
 
-  /** What data owners and model owners do: upload datasets, queue and follow runs. */
   grantUpload(to: Grantee): void {
-    this.#grant('WriteDatasets', to, 'datasets', WRITE, 'uploads sealed objects and manifests');
-    this.#grant('QueueRuns', to, 'runs', WRITE, 'proposes, approves and queues runs, fetches models and receipts');
+    this.#roles.grantUpload(to);
   }
 
-  /** What a release pipeline does: publish trainer bundles. */
   grantPublish(to: Grantee): void {
-    this.#grant('WriteBundles', to, 'trainer', WRITE, 'publishes trainer bundles under their digest');
+    this.#roles.grantPublish(to);
   }
+}
 
-  #grant(id: string, to: Grantee, container: Container, role: string, reason: string): void {
-    grantRole(this, id, to, { scope: this.#containers.get(container) ?? this.accountId, role, reason });
-  }
+function hostOf(accountName: string): string {
+  return `${accountName}.blob.core.windows.net`;
+}
+
+function customerKeyOf(key: CustomerKeyReference | undefined) {
+  if (key === undefined) return {};
+  return {
+    identity: { type: 'UserAssigned', identityIds: [key.identityId] },
+    customerManagedKey: { keyVaultKeyId: key.keyUri, userAssignedIdentityId: key.identityId },
+  };
 }

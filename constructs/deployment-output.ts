@@ -15,10 +15,10 @@ export interface DeploymentParts {
     readonly identityClientId: string;
     readonly principalId: string;
     readonly bundleSha256: string;
+    readonly logs: { readonly endpoint: string; readonly ruleId: string };
+    /** Resource group of the machines. */
+    readonly resourceGroupName: string;
   };
-  readonly logs: { readonly endpoint: string; readonly ruleId: string };
-  /** Resource group of the machines. */
-  readonly resourceGroupName: string;
   /**
    * What machines must be.
    * @default STRICT_ENVIRONMENT
@@ -47,7 +47,7 @@ export function deploymentOutput(scope: Construct, parts: DeploymentParts): Terr
     kind: 'azure',
     tenantId: parts.tenantId ?? currentTenantId(stack),
     subscriptionId: parts.subscriptionId ?? currentSubscriptionId(stack),
-    resourceGroup: parts.resourceGroupName,
+    resourceGroup: parts.trainer.resourceGroupName,
     owner: {
       vaultHost: parts.vault.vaultHost,
       vaultId: parts.vault.vaultId,
@@ -61,7 +61,7 @@ export function deploymentOutput(scope: Construct, parts: DeploymentParts): Terr
       identityPrincipalId: parts.trainer.principalId,
       bundleSha256: parts.trainer.bundleSha256,
     },
-    logs: { endpoint: parts.logs.endpoint, ruleId: parts.logs.ruleId },
+    logs: { endpoint: parts.trainer.logs.endpoint, ruleId: parts.trainer.logs.ruleId },
     environment: parts.environment ?? STRICT_ENVIRONMENT,
   };
   const output = new TerraformOutput(stack, 'deployment', {

@@ -1,8 +1,15 @@
 import { RoleAssignment } from '@cdktf/provider-azurerm/lib/role-assignment/index.js';
 import type { Construct } from 'constructs';
+import type { ServiceEndpoint } from './private-access.ts';
 
 /** Who gets a role: a construct with an identity, or the object id of a user, group or service principal. */
-export type Grantee = string | (Construct & { readonly principalId: string });
+export type Grantee =
+  | string
+  | (Construct & {
+      readonly principalId: string;
+      /** Told where the service is that it was given a role at; for what has no DNS. */
+      connect?(endpoint: ServiceEndpoint): void;
+    });
 
 export interface RoleGrant {
   /** Resource id the role holds for: a container rather than an account, a key rather than a vault. */
@@ -28,4 +35,9 @@ export function grantRole(giver: Construct, id: string, to: Grantee, grant: Role
     // A managed identity made in the same apply is unknown to Entra's read replicas for a while: without its type the assignment fails now and then.
     ...(isConstruct ? { principalType: 'ServicePrincipal', skipServicePrincipalAadCheck: true } : {}),
   });
+}
+
+/** Tells a construct that has just been given a role where to find the service; a bare principal id looks it up itself. */
+export function connect(to: Grantee, endpoint: ServiceEndpoint): void {
+  if (typeof to !== 'string') to.connect?.(endpoint);
 }

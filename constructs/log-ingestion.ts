@@ -3,14 +3,15 @@ import { MonitorDataCollectionEndpoint } from '@cdktf/provider-azurerm/lib/monit
 import { MonitorDataCollectionRule } from '@cdktf/provider-azurerm/lib/monitor-data-collection-rule/index.js';
 import { MonitorPrivateLinkScope } from '@cdktf/provider-azurerm/lib/monitor-private-link-scope/index.js';
 import { MonitorPrivateLinkScopedService } from '@cdktf/provider-azurerm/lib/monitor-private-link-scoped-service/index.js';
+import { Fn } from 'cdktf';
 import { Construct } from 'constructs';
 import { TABLES, type TableColumn, type TableName } from '../runtime/catalogue.ts';
 import type { AuditTarget } from './audit-log.ts';
-import { type Grantee, grantRole } from './grantee.ts';
-import { requireWithin } from './misuse.ts';
+import { connect, type Grantee, grantRole } from './grantee.ts';
+import { requireMatch, requireWithin } from './misuse.ts';
 import { nameOf } from './names.ts';
 import type { PlacementProps } from './placement.ts';
-import { PrivateAccess, type PrivateAccessOptions } from './private-access.ts';
+import { PrivateAccess, type PrivateAccessOptions, type ServiceEndpoint } from './private-access.ts';
 
 export interface LogIngestionProps extends PlacementProps {
   readonly audit: AuditTarget;
@@ -26,20 +27,29 @@ export interface LogIngestionProps extends PlacementProps {
   readonly retentionDays?: number;
 }
 
+/** Where trainers send to: made here, or there already. */
+export interface LogIngestionReference {
+  readonly endpoint: string;
+  readonly ruleId: string;
+  /** Lets an identity send rows, and nothing else: it cannot read what was written. */
+  grantSend(to: Grantee): void;
+}
+
 /**
  * What the trainers write their own metrics and security events to: a table for each entry of the catalogue, an endpoint,
  * and the rule that joins them. There is no agent in a trainer: it calls the Logs Ingestion API itself.
- * Free but for what the workspace takes in, and the endpoint of the private link scope: about 7 USD a month.
+ * Free but for what the workspace takes in, and the endpoint of the private link scope.
  * @example
  * const logs = new LogIngestion(this, 'Logs', { ...place, audit });
  * logs.grantSend(trainer);
  */
-export class LogIngestion extends Construct {
+export class LogIngestion extends Construct implements LogIngestionReference {
   /** `https://…ingest.monitor.azure.com`, known after apply. */
   readonly endpoint: string;
   /** Immutable id of the rule, known after apply. */
   readonly ruleId: string;
   readonly #ruleResourceId: string;
+  readonly #host: ServiceEndpoint;
 
   constructor(scope: Construct, id: string, props: LogIngestionProps) {
     super(scope, id);
@@ -84,6 +94,8 @@ export class LogIngestion extends Construct {
       })),
       dependsOn: tables,
     });
+    const hostName = Fn.trimprefix(endpoint.logsIngestionEndpoint, 'https://');
+    let address: string | undefined;
     if (props.privateAccess !== undefined) {
       const linkScope = new MonitorPrivateLinkScope(this, 'Scope', {
         name: nameOf(this, 'privateLinkScope', props.name),
@@ -100,28 +112,51 @@ export class LogIngestion extends Construct {
           scopeName: linkScope.name,
           linkedResourceId,
         });
-      link('ScopedEndpoint', endpoint.id);
-      link('ScopedWorkspace', workspaceId);
-      new PrivateAccess(this, 'Access', {
+      // The names behind the endpoint are those of what is linked when it is made.
+      const dependencies = [link('ScopedEndpoint', endpoint.id), link('ScopedWorkspace', workspaceId)];
+      const access = new PrivateAccess(this, 'Access', {
         ...place,
         ...props.privateAccess,
         service: 'monitor',
         targetId: linkScope.id,
+        dependencies,
       });
+      address = access.addressOf(hostName);
     }
+    props.audit.record(this, 'collectionRule', rule.id);
     this.endpoint = endpoint.logsIngestionEndpoint;
+    this.#host = { service: 'monitor', hostName, address };
     this.ruleId = rule.immutableId;
     this.#ruleResourceId = rule.id;
   }
 
-  /** Lets an identity send rows, and nothing else: it cannot read what was written. */
-  grantSend(to: Grantee): void {
-    grantRole(this, 'Send', to, {
-      scope: this.#ruleResourceId,
-      role: 'Monitoring Metrics Publisher',
-      reason: 'sends the metrics and security events of a training run',
-    });
+  /** An endpoint and a rule that exist, with the tables and streams of the catalogue. */
+  static fromRuleId(
+    scope: Construct,
+    id: string,
+    rule: { readonly resourceId: string; readonly immutableId: string; readonly endpoint: string },
+  ): LogIngestionReference {
+    const place = new Construct(scope, id);
+    const { resourceId, immutableId, endpoint } = rule;
+    const pattern = /\/Microsoft\.Insights\/dataCollectionRules\/[^/]+$/i;
+    requireMatch(place, 'resourceId', resourceId, pattern, 'the resource id of a data collection rule');
+    requireMatch(place, 'endpoint', endpoint, /^https:\/\/[a-z0-9.-]+$/, 'an https origin');
+    const host: ServiceEndpoint = { service: 'monitor', hostName: new URL(endpoint).hostname };
+    return { endpoint, ruleId: immutableId, grantSend: (to) => grantSend(place, resourceId, host, to) };
   }
+
+  grantSend(to: Grantee): void {
+    grantSend(this, this.#ruleResourceId, this.#host, to);
+  }
+}
+
+function grantSend(giver: Construct, ruleResourceId: string, host: ServiceEndpoint, to: Grantee): void {
+  grantRole(giver, 'Send', to, {
+    scope: ruleResourceId,
+    role: 'Monitoring Metrics Publisher',
+    reason: 'sends the metrics and security events of a training run',
+  });
+  connect(to, host);
 }
 
 function columnsOf(table: TableName): readonly TableColumn[] {

@@ -1,8 +1,8 @@
 import { Token } from 'cdktf';
-import type { Construct } from 'constructs';
+import type { Construct, IConstruct } from 'constructs';
 
 /** A caller's mistake: construct path, field, what was wanted, what was found. */
-export function misuse(scope: Construct, field: string, wanted: string, found: unknown): RangeError {
+export function misuse(scope: IConstruct, field: string, wanted: string, found: unknown): RangeError {
   return new RangeError(`${scope.node.path}: ${field} must be ${wanted}, got ${JSON.stringify(found)}`);
 }
 

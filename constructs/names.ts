@@ -44,6 +44,12 @@ const RULES = {
   networkInterface: plain('nic', 1, 80),
   privateEndpoint: plain('pe', 2, 64),
   identity: plain('id', 3, 128),
+  diskEncryptionSet: plain('des', 1, 80),
+  actionGroup: plain('ag', 1, 260),
+  budget: plain('budget', 1, 63),
+  natGateway: plain('nat', 1, 80),
+  publicAddress: plain('pip', 1, 80),
+  flowLog: plain('flow', 1, 80),
   deployment: plain('deploy', 1, 64),
   // A Linux machine's name is its host name: 64 characters, and no capital letters keeps logs and DNS alike.
   virtualMachine: plain('vm', 1, 64),

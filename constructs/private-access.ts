@@ -1,5 +1,7 @@
 import { PrivateEndpoint } from '@cdktf/provider-azurerm/lib/private-endpoint/index.js';
+import { type ITerraformDependable, TerraformLocal } from 'cdktf';
 import { Construct } from 'constructs';
+import { waitFor } from './dependencies.ts';
 import { misuse, requireAddress } from './misuse.ts';
 import { nameOf } from './names.ts';
 import type { PlacementProps } from './placement.ts';
@@ -36,6 +38,18 @@ export type PrivateService = keyof typeof SERVICES;
 /** How names of endpoints resolve: zones made here, zones that exist (ids), or an Azure Policy that fills in the zone group afterwards. */
 export type PrivateDns = PrivateDnsZones | { readonly zoneIds: readonly string[] } | 'azure-policy';
 
+/** Where a service is: what a machine without DNS writes into its host file. */
+export interface ServiceEndpoint {
+  readonly service: PrivateService;
+  /** `NAME.vault.azure.net`; for logs known after apply. */
+  readonly hostName: string;
+  /**
+   * Address of its private endpoint, perhaps known after apply.
+   * @default - the network's own DNS knows it
+   */
+  readonly address?: string | undefined;
+}
+
 /** What a construct with a data plane needs to be reached privately. */
 export interface PrivateAccessOptions {
   readonly subnetId: string;
@@ -56,13 +70,24 @@ export interface PrivateAccessProps extends PlacementProps, PrivateAccessOptions
    * @default - the connection is approved by the apply itself
    */
   readonly approvalRequest?: string;
+  /**
+   * What has to exist before the endpoint asks its target for names.
+   * @default - the target
+   */
+  readonly dependencies?: readonly ITerraformDependable[];
 }
 
-/** One private endpoint with its DNS: the only way to a service that has no public network. About 7 USD a month. */
+/**
+ * One private endpoint with its DNS: the only way to a service that has no public network. What is billed
+ * is its time by the hour, and what goes through it by the GB.
+ * @example
+ * new PrivateAccess(this, 'Access', { ...place, subnetId, dns: 'azure-policy', service: 'vault', targetId: vaultId });
+ */
 export class PrivateAccess extends Construct {
   readonly endpointId: string;
-  /** The fixed address, where there is one. */
-  readonly address: string | undefined;
+  /** The fixed address, or the one that Azure gave, known after apply. */
+  readonly address: string;
+  readonly #endpoint: PrivateEndpoint;
 
   constructor(scope: Construct, id: string, props: PrivateAccessProps) {
     super(scope, id);
@@ -100,12 +125,44 @@ export class PrivateAccess extends Construct {
           }),
       ...(zoneIds.length === 0 ? {} : { privateDnsZoneGroup: { name: 'default', privateDnsZoneIds: zoneIds } }),
       ...(props.tags === undefined ? {} : { tags: props.tags }),
+      ...waitFor(this, props.dependencies),
       // With 'azure-policy' the group appears later, and taking it away again would cut the endpoint's names.
       ...(props.dns === 'azure-policy' ? { lifecycle: { ignoreChanges: ['private_dns_zone_group'] } } : {}),
     });
     this.endpointId = endpoint.id;
-    this.address = props.address;
+    this.address = props.address ?? endpoint.privateServiceConnection.privateIpAddress;
+    this.#endpoint = endpoint;
   }
+
+  /** Address of one of many names behind an endpoint, known after apply; empty where Azure lists no such name. */
+  addressOf(hostName: string): string {
+    const { fqn } = this.#endpoint;
+    // Azure lists names in one place without a zone group, in the other with one.
+    const listed = [`${fqn}.custom_dns_configs`, `flatten(${fqn}.private_dns_zone_configs[*].record_sets)`].map(
+      (list) => `[for r in ${list} : r.ip_addresses if replace(trimsuffix(r.fqdn, "."), ".privatelink", "") == HOST]`,
+    );
+    const host = new TerraformLocal(this, 'Host', hostName);
+    const found = `try(flatten([${listed.join(', ')}])[0], "")`.replaceAll('HOST', `${host.fqn}`);
+    return new TerraformLocal(this, 'HostAddress', `\${${found}}`).asString;
+  }
+}
+
+/** The endpoint of a construct's own service, where its caller asks for one; called `Access` everywhere. */
+export function addPrivateAccess(
+  scope: Construct,
+  service: PrivateService,
+  targetId: string,
+  props: Omit<PlacementProps, 'name'> & { readonly privateAccess?: PrivateAccessOptions | undefined },
+): PrivateAccess | undefined {
+  if (props.privateAccess === undefined) return undefined;
+  return new PrivateAccess(scope, 'Access', {
+    resourceGroupName: props.resourceGroupName,
+    location: props.location,
+    ...(props.tags === undefined ? {} : { tags: props.tags }),
+    ...props.privateAccess,
+    service,
+    targetId,
+  });
 }
 
 function zonesOf(dns: PrivateDns, service: Service): string[] {

@@ -15,7 +15,9 @@ export interface PrivateDnsZonesProps {
 
 /**
  * The private zones of one network. A zone belongs to a network and not to an endpoint: two vaults share one, so it is
- * made when the first endpoint asks for it. Costs about 0.50 USD a zone and month.
+ * made when the first endpoint asks for it. What is billed is each zone by the month, and its queries.
+ * @example
+ * const dns = new PrivateDnsZones(this, 'Zones', { resourceGroupName, virtualNetworkId: network.virtualNetworkId });
  */
 export class PrivateDnsZones extends Construct {
   readonly #props: PrivateDnsZonesProps;

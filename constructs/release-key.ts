@@ -1,20 +1,13 @@
 import { Construct } from 'constructs';
 import { TRAINING_KEY } from '../runtime/catalogue.ts';
-import {
-  parseReleasePolicy,
-  policyKeyName,
-  releasePolicyBytes,
-  releasePolicyProblems,
-} from '../runtime/keys/release-policy.ts';
-import { type Grantee, grantRole } from './grantee.ts';
-import { misuse } from './misuse.ts';
+import { parseReleasePolicy, policyKeyName, releasePolicyProblems } from '../runtime/keys/release-policy.ts';
+import { connect, type Grantee, grantRole } from './grantee.ts';
+import { misuse, requireMatch } from './misuse.ts';
 import { checkName } from './names.ts';
 import type { ReleasePolicy } from './release-policy.ts';
 import type { ReleaseVaultReference } from './release-vault.ts';
-import { deployTemplate, templateOutput } from './template.ts';
-
-/** First API version of vaults that outlives 2027-02-27 (facts: infrastructure, 0). */
-const API_VERSION = '2026-02-01';
+import { templateOutput } from './template.ts';
+import { deployVaultKey, vaultKeyResourceId } from './vault-key.ts';
 
 export interface ReleaseKeyProps {
   readonly vault: ReleaseVaultReference;
@@ -42,55 +35,47 @@ export interface ReleaseKeyProps {
   readonly tags?: Readonly<Record<string, string>>;
 }
 
+/** A key by what others need of it: one made here, or one that exists. */
+export interface ReleaseKeyReference {
+  /** With the digest: `training-key-1a2b3c4d`. */
+  readonly keyName: string;
+  /** Lets an identity ask for the key. The vault still demands that its machine meets the policy. */
+  grantRelease(to: Grantee): void;
+}
+
 /**
  * A key that leaves its HSM only towards a machine that meets the policy. Made by the control plane, which creates keys
  * and never updates one: the name carries the policy's digest, so a new policy is a new key and the old one stays.
  * What the control plane cannot do is make the policy immutable: run `ctrain lock-key` before anything is sealed.
- * Destroying it leaves the key in its vault. About 5 USD a month.
+ * Destroying it leaves the key in its vault. What is billed is the HSM key by the month used, and its operations.
  * @example
  * const key = new ReleaseKey(this, 'Key', { vault, policy: ReleasePolicy.confidentialVm({ attestation }) });
  * key.grantRelease(trainer);
  */
-export class ReleaseKey extends Construct {
+export class ReleaseKey extends Construct implements ReleaseKeyReference {
   /** With the digest: `training-key-1a2b3c4d`. */
   readonly keyName: string;
   /** Id of the key in its vault with its version, known after apply. */
   readonly keyId: string;
   readonly #resourceId: string;
+  readonly #vault: ReleaseVaultReference;
 
   constructor(scope: Construct, id: string, props: ReleaseKeyProps) {
     super(scope, id);
     const { vault } = props;
+    this.#vault = vault;
     const policy = this.#checkPolicy(props.policy);
     this.keyName = checkName(this, 'releaseKey', policyKeyName(props.name ?? TRAINING_KEY, policy));
-    const deployment = deployTemplate(this, 'Resource', {
-      // The name is part of the deployment's: with a new policy the plan shows one deployment going and one coming.
-      name: this.keyName,
-      resourceGroupName: vault.resourceGroupName,
-      resource: {
-        type: 'Microsoft.KeyVault/vaults/keys',
-        apiVersion: API_VERSION,
-        name: `${vault.vaultName}/${this.keyName}`,
-        ...(props.tags === undefined ? {} : { tags: props.tags }),
-        properties: {
-          kty: 'RSA-HSM',
-          keySize: props.keySizeInBits ?? 3072,
-          keyOps: ['wrapKey', ...(props.operationsThatBypassAttestation ?? [])],
-          attributes: { enabled: true, exportable: true },
-          // Snake case amid camel case is how the API has it.
-          release_policy: {
-            contentType: 'application/json; charset=utf-8',
-            data: Buffer.from(releasePolicyBytes(policy)).toString('base64'),
-          },
-        },
-      },
-      outputs: { keyId: 'keyUriWithVersion' },
-      dependsOn: vault.dependencies,
-      ...(props.tags === undefined ? {} : { tags: props.tags }),
+    const deployment = deployVaultKey(this, {
+      vault,
+      keyName: this.keyName,
+      keySizeInBits: props.keySizeInBits ?? 3072,
+      operations: ['wrapKey', ...(props.operationsThatBypassAttestation ?? [])],
+      releasePolicy: policy,
+      tags: props.tags,
     });
     this.keyId = templateOutput(deployment, 'keyId');
-    // The deployment is named like the key: this way whoever is given a role on the key waits for it.
-    this.#resourceId = `${vault.vaultId}/keys/${deployment.name}`;
+    this.#resourceId = vaultKeyResourceId(vault, deployment);
   }
 
   #checkPolicy(given: ReleasePolicy): ReleasePolicy {
@@ -105,12 +90,29 @@ export class ReleaseKey extends Construct {
     return policy;
   }
 
-  /** Lets an identity ask for the key. The vault still demands that its machine meets the policy. */
-  grantRelease(to: Grantee): void {
-    grantRole(this, 'Release', to, {
-      scope: this.#resourceId,
-      role: 'Key Vault Crypto Service Release User',
-      reason: 'asks for the release of this key after attestation',
-    });
+  /** A key that exists, by its whole name with the digest of its policy. */
+  static fromKeyName(scope: Construct, id: string, vault: ReleaseVaultReference, keyName: string): ReleaseKeyReference {
+    const place = new Construct(scope, id);
+    requireMatch(
+      place,
+      'keyName',
+      keyName,
+      /^[A-Za-z0-9-]+-[0-9a-f]{8}$/,
+      'a name that ends with the digest of a policy',
+    );
+    return { keyName, grantRelease: (to) => grantRelease(place, vault, `${vault.vaultId}/keys/${keyName}`, to) };
   }
+
+  grantRelease(to: Grantee): void {
+    grantRelease(this, this.#vault, this.#resourceId, to);
+  }
+}
+
+function grantRelease(giver: Construct, vault: ReleaseVaultReference, keyId: string, to: Grantee): void {
+  grantRole(giver, 'Release', to, {
+    scope: keyId,
+    role: 'Key Vault Crypto Service Release User',
+    reason: 'asks for the release of this key after attestation',
+  });
+  connect(to, { service: 'vault', hostName: vault.vaultHost, address: vault.address });
 }

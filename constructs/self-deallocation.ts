@@ -29,6 +29,9 @@ export interface SelfDeallocationProps {
 /**
  * Stops paying for machines that have finished: a role that may do nothing but switch them off, given to themselves, and
  * a daily schedule for the one that no longer can (a machine that is only shut down from inside stays billed).
+ * Free. A ConfidentialTrainer brings its own.
+ * @example
+ * new SelfDeallocation(this, 'Stop', { resourceGroupId, location, vmIds, principalId, roleName: 'Switch off vm-fraud' });
  */
 export class SelfDeallocation extends Construct {
   constructor(scope: Construct, id: string, props: SelfDeallocationProps) {

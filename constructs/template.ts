@@ -1,6 +1,7 @@
 import { ResourceGroupTemplateDeployment } from '@cdktf/provider-azurerm/lib/resource-group-template-deployment/index.js';
 import { Fn, type ITerraformDependable, type Postcondition, Token } from 'cdktf';
 import type { Construct } from 'constructs';
+import { waitFor } from './dependencies.ts';
 import { checkName } from './names.ts';
 
 export interface TemplateOptions {
@@ -67,7 +68,7 @@ export function deployTemplate(
       resources: [resource],
       outputs: Object.fromEntries(outputs),
     }),
-    ...(options.dependsOn === undefined ? {} : { dependsOn: [...options.dependsOn] }),
+    ...waitFor(scope, options.dependsOn),
     ...(options.tags === undefined ? {} : { tags: { ...options.tags } }),
     ...(expected.length === 0 ? {} : { lifecycle: { postcondition: expected } }),
   });

@@ -15,6 +15,7 @@ import {
 import type { AuditTarget } from './audit-log.ts';
 import { misuse } from './misuse.ts';
 import { nameOf } from './names.ts';
+import { NatOutbound } from './nat-outbound.ts';
 import type { PlacementProps } from './placement.ts';
 import { endpointRules, type SecurityRule, trainerRules } from './security-rules.ts';
 
@@ -34,15 +35,30 @@ export interface TrainerNetworkProps extends PlacementProps {
    * @default [] - only trainers do
    */
   readonly operatorAddressSpaces?: readonly string[];
+  /**
+   * `nat`: trainers get an address to leave by, and the rules let them use it for Azure's resource manager alone, so that
+   * a finished machine can have itself switched off.
+   * @default 'none' - nothing leaves but through private endpoints; the resource manager needs one as well
+   */
+  readonly outbound?: 'none' | 'nat';
+}
+
+/** A network by what others need of it: one made here, or one of the landing zone. */
+export interface TrainerNetworkReference {
+  readonly virtualNetworkId: string;
+  readonly trainerSubnetId: string;
+  readonly endpointSubnetId: string;
+  /** The n-th fixed address for an endpoint, from 0; undefined where Azure chooses. */
+  endpointAddress(n: number): string | undefined;
 }
 
 /**
  * A network for machines that nobody enters: two subnets, security groups that deny by default both ways, no outbound
- * address, no NAT, no platform DNS for trainers. Free.
+ * address, no platform DNS for trainers. Free but for the logs it is recorded in, and a NAT gateway where asked for.
  * @example
  * const network = new TrainerNetwork(this, 'Network', { ...place, audit });
  */
-export class TrainerNetwork extends Construct {
+export class TrainerNetwork extends Construct implements TrainerNetworkReference {
   readonly virtualNetworkId: string;
   readonly trainerSubnetId: string;
   readonly endpointSubnetId: string;
@@ -64,6 +80,7 @@ export class TrainerNetwork extends Construct {
       name,
       addressSpace: [formatAddressSpace(space)],
     });
+    props.audit.record(this, 'virtualNetwork', network.id);
     const subnet = (id: string, range: AddressSpace, rules: readonly SecurityRule[]): string => {
       const part = id.toLowerCase();
       const group = new NetworkSecurityGroup(this, `${id}Rules`, {
@@ -104,6 +121,33 @@ export class TrainerNetwork extends Construct {
     this.trainerSubnetId = subnet('Trainers', trainers, trainerRules(lower, upper));
     this.endpointSubnetId = subnet('Endpoints', endpoints, endpointRules(lower, upper, operators));
     this.#endpoints = endpoints;
+    if (props.outbound === 'nat') {
+      const { audit } = props;
+      new NatOutbound(this, 'Nat', { ...place, ...tags, name: `nat-${name}`, subnetId: this.trainerSubnetId, audit });
+    }
+  }
+
+  /**
+   * Subnets of the landing zone. Their rules are its own: it should deny as trainerRules and endpointRules do.
+   * @param subnets both in one virtual network; endpoints need `privateEndpointNetworkPolicies` for rules to hold for them
+   */
+  static fromSubnetIds(
+    scope: Construct,
+    id: string,
+    subnets: { readonly trainerSubnetId: string; readonly endpointSubnetId: string },
+  ): TrainerNetworkReference {
+    const place = new Construct(scope, id);
+    const networkOf = (field: keyof typeof subnets) => {
+      const pattern = /^(.+\/Microsoft\.Network\/virtualNetworks\/[^/]+)\/subnets\/[^/]+$/i;
+      const [, networkId] = pattern.exec(subnets[field]) ?? [];
+      if (networkId === undefined) throw misuse(place, field, 'the resource id of a subnet', subnets[field]);
+      return networkId;
+    };
+    const virtualNetworkId = networkOf('trainerSubnetId');
+    if (networkOf('endpointSubnetId').toLowerCase() !== virtualNetworkId.toLowerCase()) {
+      throw misuse(place, 'endpointSubnetId', `in ${virtualNetworkId}`, subnets.endpointSubnetId);
+    }
+    return { virtualNetworkId, ...subnets, endpointAddress: () => undefined };
   }
 
   /** The n-th fixed address for an endpoint, from 0; none that Azure would give to another endpoint by itself. */

@@ -33,6 +33,9 @@ export function whole(minimum: number, maximum: number): Field<number> {
       : unread(problems, { path, found: value, wanted: `a whole number from ${minimum} to ${maximum}` });
 }
 
+export const flag: Field<boolean> = (value, path, problems) =>
+  typeof value === 'boolean' ? value : unread(problems, { path, found: value, wanted: 'true or false' });
+
 /** The value where there is one, else the default. */
 export function optional<T, const D>(field: Field<T>, otherwise: D): Field<T | D> {
   return (value, path, problems) => (value === undefined ? otherwise : field(value, path, problems));

@@ -2,6 +2,7 @@ import { ResourceGroup } from '@cdktf/provider-azurerm/lib/resource-group/index.
 import { TerraformStack } from 'cdktf';
 import type { Construct } from 'constructs';
 import {
+  type ActionGroupReference,
   AttestationService,
   AuditLog,
   configureProvider,
@@ -11,6 +12,7 @@ import {
   ReleaseVault,
 } from '../constructs/index.ts';
 import { type DeploymentConfig, environmentPolicy } from './deployment-config.ts';
+import { actionGroupOf, addOversight } from './oversight.ts';
 import { configureBackend } from './state-backend.ts';
 
 /**
@@ -24,6 +26,8 @@ export class DataOwnerStack extends TerraformStack {
   /** Issuer of the owner's attestation tokens. */
   readonly authority: string;
   readonly keyName: string;
+  /** Who is told of what happens to the vault. */
+  readonly actionGroup: ActionGroupReference | undefined;
 
   constructor(scope: Construct, id: string, config: DeploymentConfig) {
     super(scope, id);
@@ -47,7 +51,10 @@ export class DataOwnerStack extends TerraformStack {
       ...place,
       name: `log-${config.name}-owner`,
       retentionDays: owner.logRetentionDays,
+      deleteLock: keep,
     });
+    this.actionGroup = actionGroupOf(this, config, 'owner', group);
+    addOversight(this, config, 'owner', group, this.actionGroup);
     const attestation = new AttestationService(this, 'Attestation', {
       ...place,
       name: providerName,

@@ -1,10 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { type EnvironmentPolicy, GENERATIONS, STRICT_ENVIRONMENT } from '../runtime/catalogue.ts';
+import {
+  type EnvironmentPolicy,
+  GENERATIONS,
+  REVOCATION_LIST_RULES,
+  STRICT_ENVIRONMENT,
+} from '../runtime/catalogue.ts';
 import {
   dictionary,
   either,
   type FieldProblem,
+  flag,
   isObject,
   list,
   object,
@@ -31,6 +37,21 @@ const azureBackend = object({
   container: text(/^[a-z0-9](?:-?[a-z0-9]){2,62}$/, 'the name of a container'),
 });
 
+const watcherName = text(/^[A-Za-z][A-Za-z0-9_.-]{0,79}$/, 'the name of a network watcher');
+const mail = text(/^[^\s@]+@[^\s@]+\.[^\s@]+$/, 'a mail address');
+const optionalActionGroup = optional(
+  either((value) => isObject(value) && 'id' in value, object({ id: resourceId }), object({ emails: list(mail) })),
+  undefined,
+);
+const optionalBudget = optional(
+  object({
+    monthlyAmount: whole(1, 1_000_000),
+    startMonth: text(/^20\d\d-(0[1-9]|1[0-2])$/, 'a month as YYYY-MM'),
+  }),
+  undefined,
+);
+const policies = optional(oneOf('none', 'Audit', 'Deny'), 'none');
+
 const zoneIds = object({
   vault: list(resourceId),
   blob: list(resourceId),
@@ -53,8 +74,13 @@ const CONFIG = object({
         either((value) => value === 'any', oneOf('any'), list(guid)),
         'any',
       ),
+      revocationList: optional(oneOf(...REVOCATION_LIST_RULES), STRICT_ENVIRONMENT.revocationList),
     }),
-    { generations: STRICT_ENVIRONMENT.generations, vmIds: 'any' },
+    {
+      generations: STRICT_ENVIRONMENT.generations,
+      vmIds: 'any',
+      revocationList: STRICT_ENVIRONMENT.revocationList,
+    },
   ),
   owner: object({
     subscriptionId: guid,
@@ -65,12 +91,24 @@ const CONFIG = object({
     readers: optional(list(guid), []),
     releaseTo: optional(list(guid), []),
     logRetentionDays: optional(whole(30, 730), 365),
+    actionGroup: optionalActionGroup,
+    budget: optionalBudget,
+    policies,
   }),
   platform: object({
     subscriptionId: guid,
     resourceGroup,
+    network: optional(object({ trainerSubnetId: resourceId, endpointSubnetId: resourceId }), undefined),
     addressSpace: optional(network, '10.60.0.0/24'),
     operatorAddressSpaces: optional(list(network), []),
+    outbound: optional(oneOf('none', 'nat'), 'none'),
+    flowLogs: optional(
+      object({
+        retentionDays: optional(whole(90, 365), 90),
+        networkWatcher: optional(object({ name: watcherName, resourceGroup }), undefined),
+      }),
+      undefined,
+    ),
     dns: optional(either(isObject, zoneIds, oneOf('create', 'azure-policy')), 'create'),
     workspaceId: optional(resourceId, undefined),
     uploaders: optional(list(guid), []),
@@ -78,6 +116,19 @@ const CONFIG = object({
     dataRetentionDays: optional(whole(1, 365), 30),
     logRetentionDays: optional(whole(30, 730), 90),
     replication: optional(oneOf('LRS', 'ZRS', 'GZRS'), 'ZRS'),
+    customerKey: optional(flag, false),
+    diskKey: optional(
+      either(
+        (value) => isObject(value) && 'diskEncryptionSetId' in value,
+        object({ diskEncryptionSetId: resourceId }),
+        object({ orchestratorPrincipalId: guid }),
+      ),
+      undefined,
+    ),
+    operatorHost: optional(object({ subnetId: resourceId, users: optional(list(guid), []) }), undefined),
+    actionGroup: optionalActionGroup,
+    budget: optionalBudget,
+    policies,
   }),
   training: object({
     resourceGroup,
@@ -88,6 +139,9 @@ const CONFIG = object({
     nodeSha256: sha256,
     dailyShutdown: optional(text(/^([01]\d|2[0-3])[0-5]\d$/, 'a time of day as HHMM'), '0400'),
     resourceManagerAddress: optional(address, undefined),
+    operators: optional(list(guid), []),
+    budget: optionalBudget,
+    policies,
   }),
 });
 
@@ -102,6 +156,7 @@ export type DeploymentConfig = ReturnType<typeof CONFIG>;
 export function parseDeploymentConfig(value: unknown, source: string): DeploymentConfig {
   const problems: FieldProblem[] = [];
   const config = CONFIG(value, '', problems);
+  if (problems.length === 0) problems.push(...contradictions(config));
   if (problems.length === 0) return deepFreeze(config);
   const lines = problems.map(({ path, found, wanted }) => {
     const shown = found === undefined ? 'nothing' : JSON.stringify(found);
@@ -126,9 +181,33 @@ export function loadDeploymentConfig(path: string): DeploymentConfig {
   return config;
 }
 
-/** The strict policy with this environment's machines and generations. */
+/** The strict policy with what this environment says. */
 export function environmentPolicy(config: DeploymentConfig): EnvironmentPolicy {
-  return { ...STRICT_ENVIRONMENT, generations: config.environment.generations, vmIds: config.environment.vmIds };
+  return { ...STRICT_ENVIRONMENT, ...config.environment };
+}
+
+/** What each field on its own cannot show. */
+function contradictions(config: DeploymentConfig): FieldProblem[] {
+  const tells = {
+    owner: config.owner.actionGroup,
+    platform: config.platform.actionGroup,
+    training: config.platform.actionGroup,
+  };
+  const deaf = (['owner', 'platform', 'training'] as const).filter(
+    (part) => config[part].budget !== undefined && tells[part] === undefined,
+  );
+  const { network, outbound } = config.platform;
+  return [
+    ...deaf.map((part) => ({
+      path: `${part}.budget`,
+      found: config[part].budget,
+      wanted: `an actionGroup in ${part === 'owner' ? part : 'platform'} that is told`,
+    })),
+    // A way out of somebody else's network is theirs to give.
+    ...(network !== undefined && outbound === 'nat'
+      ? [{ path: 'platform.outbound', found: outbound, wanted: 'none where the network is brought' }]
+      : []),
+  ];
 }
 
 function deepFreeze<T>(value: T): T {

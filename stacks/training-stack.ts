@@ -9,6 +9,7 @@ import {
 } from '../constructs/index.ts';
 import type { DataOwnerStack } from './data-owner-stack.ts';
 import { type DeploymentConfig, environmentPolicy } from './deployment-config.ts';
+import { addOversight } from './oversight.ts';
 import type { PlatformStack } from './platform-stack.ts';
 import { configureBackend } from './state-backend.ts';
 
@@ -31,7 +32,6 @@ export class TrainingStack extends TerraformStack {
       name: `vm-${config.name}`,
       subnetId: platform.network.trainerSubnetId,
       bundle: { sha256: training.bundleSha256, nodeSha256: training.nodeSha256 },
-      store: platform.store,
       logs: platform.logs,
       hosts: platform.hosts,
       environment,
@@ -41,10 +41,13 @@ export class TrainingStack extends TerraformStack {
       count: training.count,
       dailyShutdown: training.dailyShutdown,
       subscriptionId,
+      ...(platform.diskKey === undefined ? {} : { diskKey: platform.diskKey }),
       ...(training.resourceManagerAddress === undefined
         ? {}
         : { resourceManagerAddress: training.resourceManagerAddress }),
     });
+    for (const principal of training.operators) trainer.grantOperate(principal);
+    addOversight(this, config, 'training', group, platform.actionGroup);
     platform.store.grantTraining(trainer);
     platform.logs.grantSend(trainer);
     deploymentOutput(this, {
@@ -52,10 +55,8 @@ export class TrainingStack extends TerraformStack {
       key: owner,
       attestation: owner,
       store: platform.store,
-      logs: platform.logs,
       trainer,
       environment,
-      resourceGroupName: group.name,
       tenantId: config.tenantId,
       subscriptionId,
     });

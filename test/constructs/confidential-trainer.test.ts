@@ -1,42 +1,38 @@
 import { createHash } from 'node:crypto';
 import { TerraformStack } from 'cdktf';
 import { expect, test } from 'vitest';
-import { cloudConfig, NODE_FLAGS } from '../../constructs/boot.ts';
-import {
-  ConfidentialTrainer,
-  type ConfidentialTrainerProps,
-  NOBODYS_KEY,
-} from '../../constructs/confidential-trainer.ts';
+import { cloudConfig } from '../../constructs/boot.ts';
+import { ConfidentialTrainer, type ConfidentialTrainerProps } from '../../constructs/confidential-trainer.ts';
+import { NOBODYS_KEY } from '../../constructs/machine.ts';
 import { generationOf } from '../../constructs/vm-sizes.ts';
-import { TRAINER_FLAGS } from '../../runtime/hygiene.ts';
+import { TRAINER_FLAGS } from '../../runtime/catalogue.ts';
 import { parseMachineConfig } from '../../runtime/machine-config.ts';
 import { PLACE, SUBSCRIPTION, synthesize, testApp } from './synthesized.ts';
 
 const sha256 = createHash('sha256').update('bundle').digest('hex');
 const nodeSha256 = createHash('sha256').update('node').digest('hex');
+const logs = { endpoint: 'https://dce-test.westeurope-1.ingest.monitor.azure.com', ruleId: 'dcr-1' };
+const blob = { service: 'blob', hostName: 'sttest.blob.core.windows.net', address: '10.9.0.254' } as const;
 const props: ConfidentialTrainerProps = {
   ...PLACE,
   name: 'vm-test',
   subnetId: '/subscriptions/s/subnets/trainers',
   bundle: { sha256, nodeSha256 },
-  store: { blobEndpoint: 'https://sttest.blob.core.windows.net' },
-  logs: { endpoint: 'https://dce-test.westeurope-1.ingest.monitor.azure.com', ruleId: 'dcr-1' },
-  hosts: { 'sttest.blob.core.windows.net': '10.9.0.254' },
-  imageVersion: '24.04.202511010',
+  logs,
   subscriptionId: SUBSCRIPTION,
 };
 const make = (change: Partial<ConfidentialTrainerProps> = {}) =>
   synthesize((stack) => {
-    new ConfidentialTrainer(stack, 'Trainer', { ...props, ...change });
+    new ConfidentialTrainer(stack, 'Trainer', { ...props, ...change }).connect(blob);
   });
 const boot = {
   vmResourceId: '/subscriptions/s/vm',
   identityClientId: 'client',
-  blobEndpoint: props.store.blobEndpoint,
+  blobEndpoint: 'https://sttest.blob.core.windows.net',
   bundleSha256: sha256,
   nodeSha256,
-  logs: props.logs,
-  hosts: props.hosts,
+  logs,
+  hosts: { [blob.hostName]: blob.address },
 };
 
 /** Content of a file that cloud-init writes. */
@@ -142,7 +138,6 @@ test('the machine configuration is one that the trainer reads', () => {
 });
 
 test('the unit starts Node with the flags that the trainer demands', () => {
-  expect(NODE_FLAGS).toEqual(TRAINER_FLAGS);
   expect(written('/etc/systemd/system/ctrain.service')).toContain(TRAINER_FLAGS.join(' '));
 });
 

@@ -71,3 +71,18 @@ test('grants on containers, not on the account, and says why', () => {
     expect(grant.description).toMatch(/\w+ \w+/);
   }
 });
+
+test('an account can be brought, and grants the same', () => {
+  const account = '/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/sthub';
+  const brought = synthesize((stack) => {
+    const store = DataStore.fromAccountId(stack, 'Store', account);
+    store.grantUpload(USER);
+    store.grantPublish(USER);
+    expect(store.blobEndpoint).toBe('https://sthub.blob.core.windows.net');
+  });
+  const scopes = Object.values(brought.all('azurerm_role_assignment')).map(({ scope }) => String(scope));
+  expect(scopes.sort()).toEqual(
+    ['datasets', 'runs', 'trainer'].map((name) => `${account}/blobServices/default/containers/${name}`),
+  );
+  expect(brought.addresses.filter((address) => !address.startsWith('azurerm_role_assignment.'))).toEqual([]);
+});

@@ -1,5 +1,7 @@
+import { Construct } from 'constructs';
 import { expect, test } from 'vitest';
 import { LogIngestion } from '../../constructs/log-ingestion.ts';
+import type { ServiceEndpoint } from '../../constructs/private-access.ts';
 import { TABLES } from '../../runtime/catalogue.ts';
 import { ACCESS, auditOf, PLACE, synthesize } from './synthesized.ts';
 
@@ -42,6 +44,7 @@ test('the rule waits for the tables it names, and takes rows through the endpoin
 test('the way in is private', () => {
   expect(result.one('azurerm_monitor_private_link_scope').ingestion_access_mode).toBe('PrivateOnly');
   expect(Object.keys(result.all('azurerm_monitor_private_link_scoped_service'))).toHaveLength(2);
+  expect(result.one('azurerm_private_endpoint').depends_on).toHaveLength(2);
   expect(result.one('azurerm_private_endpoint')).toMatchObject({
     private_service_connection: { subresource_names: ['azuremonitor'] },
   });
@@ -49,4 +52,21 @@ test('the way in is private', () => {
 
 test('a sender may send', () => {
   expect(result.one('azurerm_role_assignment')).toMatchObject({ role_definition_name: 'Monitoring Metrics Publisher' });
+});
+
+test('a trainer that may send is told where to: Azure lists the address, with a zone group or without', () => {
+  const told: ServiceEndpoint[] = [];
+  const { locals } = synthesize((stack) => {
+    const logs = new LogIngestion(stack, 'Logs', { ...PLACE, audit: auditOf(stack), privateAccess: ACCESS });
+    const sender = Object.assign(new Construct(stack, 'Sender'), {
+      principalId: 'sender',
+      connect: (endpoint: ServiceEndpoint) => void told.push(endpoint),
+    });
+    logs.grantSend(sender);
+  });
+  expect(told).toEqual([{ service: 'monitor', hostName: expect.any(String), address: expect.any(String) }]);
+  const text = JSON.stringify(locals);
+  expect(text).toContain('logs_ingestion_endpoint');
+  expect(text).toMatch(/azurerm_private_endpoint\.Logs_Access_\w+\.custom_dns_configs/);
+  expect(text).toMatch(/azurerm_private_endpoint\.Logs_Access_\w+\.private_dns_zone_configs\[\*\]\.record_sets/);
 });

@@ -18,6 +18,12 @@ const KINDS = [
   'networkInterface',
   'privateEndpoint',
   'identity',
+  'diskEncryptionSet',
+  'actionGroup',
+  'budget',
+  'natGateway',
+  'publicAddress',
+  'flowLog',
   'deployment',
   'virtualMachine',
 ] as const satisfies readonly NamedKind[];

@@ -56,6 +56,34 @@ test('both subnets have their group and no outbound address', () => {
   expect(result.addresses.filter((address) => /nat_gateway|public_ip/.test(address))).toEqual([]);
 });
 
+test('NAT gives an address to leave by and opens no rule', () => {
+  const nat = synthesize((stack) => {
+    new TrainerNetwork(stack, 'Network', { ...PLACE, name: 'vnet-test', audit: auditOf(stack), outbound: 'nat' });
+  });
+  const groups = ({ all }: typeof nat) => JSON.stringify(Object.values(all('azurerm_network_security_group')));
+  const plain = synthesize((stack) => {
+    new TrainerNetwork(stack, 'Network', { ...PLACE, name: 'vnet-test', audit: auditOf(stack) });
+  });
+  expect(groups(nat)).toBe(groups(plain));
+  expect(nat.one('azurerm_subnet_nat_gateway_association').subnet_id).toMatch(/Network_TrainersAssociation/);
+  expect(nat.one('azurerm_public_ip')).toMatchObject({ sku: 'Standard', allocation_method: 'Static' });
+  // The endpoints start nothing, so they get none.
+  expect(Object.keys(nat.all('azurerm_nat_gateway'))).toHaveLength(1);
+});
+
+test('subnets of a landing zone are taken as they are', () => {
+  const network = '/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v';
+  const brought = synthesize((stack) => {
+    const reference = TrainerNetwork.fromSubnetIds(stack, 'Network', {
+      trainerSubnetId: `${network}/subnets/trainers`,
+      endpointSubnetId: `${network}/subnets/endpoints`,
+    });
+    expect(reference.virtualNetworkId).toBe(network);
+    expect(reference.endpointAddress(0)).toBeUndefined();
+  });
+  expect(brought.addresses).toEqual([]);
+});
+
 test('fixed addresses come from the end of the subnet, where Azure gives none by itself', () => {
   expect(address).toBe('10.9.0.254');
 });

@@ -1,10 +1,18 @@
 import type { TerraformStack } from 'cdktf';
 import { expect, test } from 'vitest';
+import { ActionGroup } from '../../constructs/action-group.ts';
 import { AttestationService } from '../../constructs/attestation-service.ts';
 import { AuditLog } from '../../constructs/audit-log.ts';
+import { Budget } from '../../constructs/budget.ts';
 import { ConfidentialTrainer } from '../../constructs/confidential-trainer.ts';
+import { CustomerKey } from '../../constructs/customer-key.ts';
+import { CustomerKeyVault } from '../../constructs/customer-key-vault.ts';
 import { DataStore } from '../../constructs/data-store.ts';
+import { DiskKey } from '../../constructs/disk-key.ts';
+import { FlowLogs } from '../../constructs/flow-logs.ts';
 import { LogIngestion } from '../../constructs/log-ingestion.ts';
+import { OperatorHost } from '../../constructs/operator-host.ts';
+import { PolicyAssignments } from '../../constructs/policy-assignments.ts';
 import { PrivateAccess } from '../../constructs/private-access.ts';
 import { configureProvider } from '../../constructs/provider.ts';
 import { ReleaseKey } from '../../constructs/release-key.ts';
@@ -16,13 +24,12 @@ import { ACCESS, auditOf, PLACE, SUBSCRIPTION, synthesize, TENANT } from './synt
 
 const policy = ReleasePolicy.confidentialVm({ attestation: { authority: 'https://attestowner.weu.attest.azure.net' } });
 const access = { ...PLACE, ...ACCESS, service: 'blob', targetId: '/subscriptions/s/x' } as const;
+const providers = '/subscriptions/s/resourceGroups/g/providers';
 const trainer = {
   ...PLACE,
   subnetId: '/subscriptions/s/subnets/trainers',
   bundle: { sha256: 'a'.repeat(64), nodeSha256: 'b'.repeat(64) },
-  store: { blobEndpoint: 'https://sttest.blob.core.windows.net' },
   logs: { endpoint: 'https://dce', ruleId: 'dcr' },
-  hosts: {},
   imageVersion: '24.04.202511010',
   subscriptionId: SUBSCRIPTION,
 } as const;
@@ -51,7 +58,79 @@ const kinds = {
   },
   attestation: (stack: TerraformStack, change: Change) =>
     new AttestationService(stack, 'X', { ...PLACE, audit: auditOf(stack), subscriptionId: SUBSCRIPTION, ...change }),
-  trainer: (stack: TerraformStack, change: Change) => new ConfidentialTrainer(stack, 'X', { ...trainer, ...change }),
+  diskKey: (stack: TerraformStack, change: Change) => {
+    const vault = new CustomerKeyVault(stack, 'V', { ...PLACE, tenantId: TENANT, audit: auditOf(stack) });
+    new DiskKey(stack, 'X', { ...PLACE, vault, orchestratorPrincipalId: TENANT, ...change });
+  },
+  customerKey: (stack: TerraformStack, change: Change) => {
+    const vault = new CustomerKeyVault(stack, 'V', { ...PLACE, tenantId: TENANT, audit: auditOf(stack) });
+    new CustomerKey(stack, 'X', { ...PLACE, vault, ...change });
+  },
+  diskSetId: (stack: TerraformStack, change: Change) =>
+    DiskKey.fromDiskEncryptionSetId(
+      stack,
+      'X',
+      String(change.id ?? `${providers}/Microsoft.Compute/diskEncryptionSets/d`),
+    ),
+  keyUri: (stack: TerraformStack, change: Change) =>
+    CustomerKey.fromKeyUri(stack, 'X', String(change.uri ?? 'https://kv.vault.azure.net/keys/k'), '/identity'),
+  providerId: (stack: TerraformStack, change: Change) =>
+    AttestationService.fromProviderId(stack, 'X', {
+      providerId: `${providers}/Microsoft.Attestation/attestationProviders/attesthub`,
+      location: 'westeurope',
+      ...change,
+    }),
+  ruleId: (stack: TerraformStack, change: Change) =>
+    LogIngestion.fromRuleId(stack, 'X', {
+      resourceId: `${providers}/Microsoft.Insights/dataCollectionRules/dcr-hub`,
+      immutableId: 'dcr-0',
+      endpoint: 'https://dce-hub.westeurope-1.ingest.monitor.azure.com',
+      ...change,
+    }),
+  keyName: (stack: TerraformStack, change: Change) => {
+    const vault = ReleaseVault.fromVaultId(stack, 'V', `${providers}/Microsoft.KeyVault/vaults/kv-hub`);
+    ReleaseKey.fromKeyName(stack, 'X', vault, String(change.name ?? 'training-key-1a2b3c4d'));
+  },
+  accountId: (stack: TerraformStack, change: Change) =>
+    DataStore.fromAccountId(stack, 'X', String(change.id ?? `${providers}/Microsoft.Storage/storageAccounts/sthub`)),
+  subnetIds: (stack: TerraformStack, change: Change) =>
+    TrainerNetwork.fromSubnetIds(stack, 'X', {
+      trainerSubnetId: `${providers}/Microsoft.Network/virtualNetworks/v/subnets/trainers`,
+      endpointSubnetId: `${providers}/Microsoft.Network/virtualNetworks/v/subnets/endpoints`,
+      ...change,
+    }),
+  actionGroup: (stack: TerraformStack, change: Change) =>
+    new ActionGroup(stack, 'X', { resourceGroupName: 'rg-test', emails: ['on-call@example.com'], ...change }),
+  actionGroupId: (stack: TerraformStack, change: Change) =>
+    ActionGroup.fromActionGroupId(stack, 'X', String(change.id ?? `${providers}/Microsoft.Insights/actionGroups/ag`)),
+  budget: (stack: TerraformStack, change: Change) =>
+    new Budget(stack, 'X', {
+      resourceGroupId: '/subscriptions/s/resourceGroups/g',
+      monthlyAmount: 1,
+      startMonth: '2027-01',
+      actionGroup: { actionGroupId: '/ag' },
+      ...change,
+    }),
+  policies: (stack: TerraformStack, change: Change) =>
+    new PolicyAssignments(stack, 'X', {
+      resourceGroupId: '/subscriptions/s/resourceGroups/g',
+      locations: ['westeurope'],
+      ...change,
+    }),
+  flows: (stack: TerraformStack, change: Change) =>
+    new FlowLogs(stack, 'X', {
+      ...PLACE,
+      virtualNetworkId: `${providers}/Microsoft.Network/virtualNetworks/v`,
+      audit: auditOf(stack),
+      ...change,
+    }),
+  operatorHost: (stack: TerraformStack, change: Change) =>
+    new OperatorHost(stack, 'X', { ...PLACE, subnetId: '/subscriptions/s/subnets/operators', ...change }),
+  trainer: (stack: TerraformStack, change: Change) => {
+    const made = new ConfidentialTrainer(stack, 'X', { ...trainer, ...change });
+    for (const hostName of (change.stores ?? ['stone.blob.core.windows.net']) as string[])
+      made.connect({ service: 'blob', hostName });
+  },
 } as const;
 
 test.each(Object.keys(kinds) as (keyof typeof kinds)[])('%s: the good value is good', (kind) => {
@@ -141,6 +220,58 @@ test.each([
     },
     "is shared: anybody's machine passes there",
   ],
+  ['diskKey', { orchestratorPrincipalId: 'me' }, 'test/X: orchestratorPrincipalId must be a lower-case GUID, got "me"'],
+  ['diskKey', { name: 'des_1' }, 'test/X: name must be 1 to 80 letters, digits and single hyphens'],
+  ['customerKey', { name: 'key_1' }, 'test/X: name must be 1 to 127 letters, digits and single hyphens'],
+  [
+    'diskSetId',
+    { id: 'des' },
+    'test/X: diskEncryptionSetId must be the resource id of a disk encryption set, got "des"',
+  ],
+  [
+    'keyUri',
+    { uri: 'https://kv.vault.azure.net/keys/k/1' },
+    'test/X: keyUri must be an https URI of a key without its version, got "https://kv.vault.azure.net/keys/k/1"',
+  ],
+  [
+    'providerId',
+    { providerId: 'attest' },
+    'test/X: providerId must be the resource id of an attestation provider, got "attest"',
+  ],
+  ['providerId', { location: 'moon' }, 'test/X: location must be a region with Azure Attestation'],
+  ['ruleId', { resourceId: 'dcr' }, 'test/X: resourceId must be the resource id of a data collection rule, got "dcr"'],
+  ['ruleId', { endpoint: 'dce' }, 'test/X: endpoint must be an https origin, got "dce"'],
+  [
+    'keyName',
+    { name: 'training-key' },
+    'test/X: keyName must be a name that ends with the digest of a policy, got "training-key"',
+  ],
+  ['accountId', { id: 'st' }, 'test/X: accountId must be the resource id of a storage account, got "st"'],
+  [
+    'subnetIds',
+    { trainerSubnetId: 'trainers' },
+    'test/X: trainerSubnetId must be the resource id of a subnet, got "trainers"',
+  ],
+  [
+    'subnetIds',
+    { endpointSubnetId: `${providers}/Microsoft.Network/virtualNetworks/w/subnets/e` },
+    'test/X: endpointSubnetId must be in /subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v',
+  ],
+  ['actionGroup', { emails: [] }, 'test/X: emails must be one address or more, got []'],
+  ['actionGroup', { emails: ['me'] }, 'test/X: emails must be mail addresses, got "me"'],
+  ['actionGroup', { shortName: 'thirteen chars' }, 'test/X: shortName must be 1 to 12 letters and digits'],
+  ['actionGroupId', { id: 'ag' }, 'test/X: actionGroupId must be the resource id of an action group, got "ag"'],
+  ['budget', { startMonth: '2027-13' }, 'test/X: startMonth must be a month as YYYY-MM, got "2027-13"'],
+  ['budget', { monthlyAmount: 0 }, 'test/X: monthlyAmount must be a whole number from 1 to 1000000, got 0'],
+  ['policies', { locations: [] }, 'test/X: locations must be one region or more, got []'],
+  ['flows', { retentionDays: 30 }, 'test/X: retentionDays must be a whole number from 90 to 365, got 30'],
+  [
+    'operatorHost',
+    { size: 'Standard_B2s' },
+    'test/X: size must be a DCas, DCads, ECas or ECads size of version 5 or 6',
+  ],
+  ['operatorHost', { imageVersion: 'latest' }, 'test/X: imageVersion must be a pinned version'],
+  ['operatorHost', { dailyShutdown: '24:00' }, 'test/X: dailyShutdown must be a time of day as HHMM, got "24:00"'],
   ['attestation', { location: 'moon' }, 'test/X: location must be a region with Azure Attestation'],
   [
     'attestation',
@@ -176,6 +307,23 @@ test.each([
     'trainer',
     { imageVersion: 'latest' },
     'test/X: imageVersion must be a pinned version such as 24.04.202511010, got "latest"',
+  ],
+  [
+    'trainer',
+    { stores: ['stone.blob.core.windows.net', 'sttwo.blob.core.windows.net'] },
+    'test/X: store must be one, got ["stone.blob.core.windows.net","sttwo.blob.core.windows.net"]',
+  ],
+  ['trainer', { stores: [] }, 'test/X: store must be connected by store.grantTraining(trainer), got undefined'],
+  ['trainer', { logs: undefined }, 'test/X: audit must be given where logs are not, got undefined'],
+  [
+    'trainer',
+    { diskKey: { diskEncryptionSetId: 'd', location: 'northeurope', dependencies: [] } },
+    'test/X: diskKey must be in westeurope, as the machines are, got "northeurope"',
+  ],
+  [
+    'trainer',
+    { imageVersion: '22.04.202511010' },
+    'test/X: imageVersion must be a pinned version such as 24.04.202511010, got "22.04.202511010"',
   ],
   ['trainer', { count: 0 }, 'test/X: count must be a whole number from 1 to 100, got 0'],
   [

@@ -30,7 +30,8 @@ test('the example explains or shows every field there is', () => {
 // Each optional field, left out: what the example's remark promises.
 test.each([
   ['tags', {}],
-  ['environment', { generations: ['Milan', 'Genoa'], vmIds: 'any' }],
+  ['environment', { generations: ['Milan', 'Genoa'], vmIds: 'any', revocationList: 'if-shown' }],
+  ['environment.revocationList', 'if-shown'],
   ['owner.administrators', []],
   ['owner.readers', []],
   ['owner.releaseTo', []],
@@ -38,6 +39,23 @@ test.each([
   ['platform.addressSpace', '10.60.0.0/24'],
   ['platform.operatorAddressSpaces', []],
   ['platform.dns', 'create'],
+  ['owner.actionGroup', undefined],
+  ['owner.budget', undefined],
+  ['owner.policies', 'none'],
+  ['platform.network', undefined],
+  ['platform.outbound', 'none'],
+  ['platform.flowLogs', undefined],
+  ['platform.customerKey', false],
+  ['platform.diskKey', undefined],
+  ['platform.operatorHost', undefined],
+  ['platform.actionGroup', undefined],
+  ['platform.budget', undefined],
+  ['platform.policies', 'none'],
+  ['platform.workspaceId', undefined],
+  ['training.operators', []],
+  ['training.budget', undefined],
+  ['training.policies', 'none'],
+  ['training.resourceManagerAddress', undefined],
   ['platform.uploaders', []],
   ['platform.publishers', []],
   ['platform.dataRetentionDays', 30],
@@ -80,6 +98,15 @@ test.each([
   ['training.nodeSha256', 'abc', '"abc"', '64 lower-case hex digits'],
   ['training.dailyShutdown', '4:00', '"4:00"', 'a time of day as HHMM'],
   ['training.resourceManagerAddress', 'arm', '"arm"', 'an IPv4 address'],
+  ['owner.policies', 'Block', '"Block"', 'none or Audit or Deny'],
+  ['platform.policies', true, 'true', 'none or Audit or Deny'],
+  ['training.policies', 'deny', '"deny"', 'none or Audit or Deny'],
+  ['platform.outbound', 'internet', '"internet"', 'none or nat'],
+  ['platform.customerKey', 'yes', '"yes"', 'true or false'],
+  ['platform.network', 'vnet', '"vnet"', 'an object'],
+  ['platform.flowLogs', true, 'true', 'an object'],
+  ['platform.operatorHost', true, 'true', 'an object'],
+  ['training.operators', 'me', '"me"', 'a list'],
   ['training.sizes', 1, '1', 'one of resourceGroup, size, count'],
 ])('%s: %j', (path, value, found, wanted) => {
   const wrong = () => parse(exampleWith(path, value));
@@ -98,6 +125,11 @@ test.each([
     'environment.generations[0]: found "Rome", wanted Milan or Genoa or Turin',
   ],
   [
+    'environment',
+    { revocationList: 'never' },
+    'environment.revocationList: found "never", wanted if-shown or required',
+  ],
+  [
     'owner.policySigningCertificates',
     ['-----'],
     'owner.policySigningCertificates[0]: found "-----", wanted an X.509 certificate in base64 DER',
@@ -108,9 +140,58 @@ test.each([
     ['x'],
     'platform.operatorAddressSpaces[0]: found "x", wanted an IPv4 network such as 10.60.0.0/24',
   ],
+  ['owner.actionGroup', { id: 'ag' }, 'owner.actionGroup.id: found "ag", wanted a resource id'],
+  ['owner.actionGroup', { emails: ['me'] }, 'owner.actionGroup.emails[0]: found "me", wanted a mail address'],
+  ['owner.budget', { startMonth: '2027-01' }, 'owner.budget.monthlyAmount: found nothing, wanted a whole number'],
+  [
+    'platform.budget',
+    { monthlyAmount: 1, startMonth: 'May' },
+    'platform.budget.startMonth: found "May", wanted a month as YYYY-MM',
+  ],
+  [
+    'training.budget',
+    { monthlyAmount: 0, startMonth: '2027-01' },
+    'training.budget.monthlyAmount: found 0, wanted a whole number',
+  ],
+  [
+    'training.budget',
+    { monthlyAmount: 9, startMonth: '2027-01' },
+    'training.budget: found {"monthlyAmount":9,"startMonth":"2027-01"}, wanted an actionGroup in platform that is told',
+  ],
+  ['platform.actionGroup', {}, 'platform.actionGroup.emails: found nothing, wanted a list'],
+  [
+    'platform.network',
+    { trainerSubnetId: 'a' },
+    'platform.network.trainerSubnetId: found "a", wanted a resource id; platform.network.endpointSubnetId: found nothing',
+  ],
+  ['platform.flowLogs', { retentionDays: 30 }, 'platform.flowLogs.retentionDays: found 30, wanted a whole number'],
+  [
+    'platform.flowLogs',
+    { networkWatcher: { name: '?', resourceGroup: 'rg' } },
+    'platform.flowLogs.networkWatcher.name: found "?", wanted the name of a network watcher',
+  ],
+  [
+    'platform.diskKey',
+    { orchestratorPrincipalId: 'o' },
+    'platform.diskKey.orchestratorPrincipalId: found "o", wanted a lower-case GUID',
+  ],
+  [
+    'platform.diskKey',
+    { diskEncryptionSetId: 'd' },
+    'platform.diskKey.diskEncryptionSetId: found "d", wanted a resource id',
+  ],
+  ['platform.operatorHost', { subnetId: 's' }, 'platform.operatorHost.subnetId: found "s", wanted a resource id'],
+  ['training.operators', ['me'], 'training.operators[0]: found "me", wanted a lower-case GUID'],
   ['platform.dns', { vault: [] }, 'platform.dns.blob: found nothing, wanted a list'],
 ])('%s: %j inside', (path, value, message) => {
   expect(() => parse(exampleWith(path, value))).toThrow(message);
+});
+
+test('a network that is brought gets no way out from here', () => {
+  const subnet = '/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/a';
+  const wrong = exampleWith('platform.network', { trainerSubnetId: subnet, endpointSubnetId: subnet });
+  wrong.platform = { ...(wrong.platform as Json), outbound: 'nat' };
+  expect(() => parse(wrong)).toThrow('platform.outbound: found "nat", wanted none where the network is brought');
 });
 
 test('all that is wrong is said at once', () => {

@@ -26,6 +26,34 @@ export function exampleWith(path: string, value: unknown): Json {
   return root;
 }
 
+/** The example in production, with everything that may be asked for. */
+export function everything(): Json {
+  const GROUP = '44444444-4444-4444-8444-444444444444';
+  const { owner, platform, training } = example() as Readonly<Record<string, Json>>;
+  const budget = { monthlyAmount: 500, startMonth: '2027-01' };
+  const actionGroup = { emails: ['on-call@example.com'] };
+  const asked = { actionGroup, budget, policies: 'Deny' };
+  const subnetId =
+    '/subscriptions/s/resourceGroups/rg-hub/providers/Microsoft.Network/virtualNetworks/v/subnets/operators';
+  return {
+    ...example(),
+    profile: 'production',
+    owner: { ...owner, ...asked, administrators: [GROUP], readers: [GROUP], releaseTo: [GROUP] },
+    platform: {
+      ...platform,
+      ...asked,
+      outbound: 'nat',
+      flowLogs: {},
+      customerKey: true,
+      diskKey: { orchestratorPrincipalId: GROUP },
+      operatorHost: { subnetId, users: [GROUP] },
+      uploaders: [GROUP],
+      publishers: [GROUP],
+    },
+    training: { ...training, budget, policies: 'Deny', operators: [GROUP], count: 2 },
+  };
+}
+
 /** The three stacks of a configuration as Terraform will read them. */
 export function synthesizeStacks(config: Json): Readonly<Record<StackName, Synthesized>> {
   const app = testApp();
