@@ -1,4 +1,4 @@
-import { NODE_BINARY, TRAINER_BUNDLE, TRAINER_FLAGS } from '../runtime/catalogue.ts';
+import { EVENT_LOG_PATH, NODE_BINARY, TRAINER_BUNDLE, TRAINER_FLAGS } from '../runtime/catalogue.ts';
 
 /** What a machine needs to know to start its trainer. Values may be tokens: none is looked into here. */
 export interface BootOptions {
@@ -62,6 +62,8 @@ export function cloudConfig(options: BootOptions): Readonly<Record<string, unkno
       file('/etc/ctrain/machine.json', '0444', `${JSON.stringify(machine, null, 2)}\n`),
       file('/etc/sysctl.d/90-ctrain.conf', '0444', SYSCTL),
       file('/etc/udev/rules.d/90-ctrain.rules', '0444', 'KERNEL=="tpmrm0", GROUP="tss", MODE="0660"\n'),
+      // The event log explains the PCR values of the evidence; without this only root reads it.
+      file('/etc/tmpfiles.d/ctrain.conf', '0444', `z ${EVENT_LOG_PATH} 0440 root tss\n`),
       file('/etc/nftables.conf', '0400', FIREWALL),
       file('/usr/local/sbin/ctrain-fetch', '0500', fetchScript(options)),
       file('/etc/systemd/system/ctrain-fetch.service', '0444', FETCH_UNIT),
@@ -69,6 +71,7 @@ export function cloudConfig(options: BootOptions): Readonly<Record<string, unkno
     ],
     runcmd: [
       ['sh', '-c', hostsCommand(options.hosts)],
+      ['systemd-tmpfiles', '--create', '/etc/tmpfiles.d/ctrain.conf'],
       ['udevadm', 'trigger', '--settle', '/dev/tpmrm0'],
       ['sysctl', '--quiet', '--system'],
       ['swapoff', '--all'],

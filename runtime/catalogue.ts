@@ -19,6 +19,9 @@ export const NODE_BINARY = 'node';
 /** SHA-256 (hex) of the Node binary that bundles of this version are made for: 24.21.0 for linux-x64. */
 export const NODE_SHA256 = '7fde7b8afa198da66257f42ee2001d874c7355631e6d1579a5fb5ef1f246df4c';
 
+/** Where Linux shows the TCG event log of the boot (drivers/char/tpm/eventlog). Only root reads it unless the image says otherwise. */
+export const EVENT_LOG_PATH = '/sys/kernel/security/tpm0/binary_bios_measurements';
+
 /**
  * Node flags the trainer is started with: no debugger by signal, key material of private keys in locked memory that no
  * core dump contains, no code from strings.

