@@ -19,6 +19,16 @@ export interface CertificateOptions {
   readonly ca: boolean;
   /** @default - no alternative names */
   readonly dnsNames?: readonly string[];
+  /**
+   * How many authorities may stand below this one.
+   * @default - any number
+   */
+  readonly pathLength?: number;
+  /**
+   * Extensions beyond those above, DER, by dotted name.
+   * @default - none
+   */
+  readonly more?: Readonly<Record<string, Uint8Array>>;
 }
 
 /** A private key and the certificates that vouch for it, leaf first; PEM text, so that it can be kept in a file. */
@@ -88,15 +98,17 @@ function certificatePem(certificate: Uint8Array): string {
   return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
 }
 
-function extensions({ ca, dnsNames = [] }: CertificateOptions): Uint8Array[] {
+function extensions({ ca, dnsNames = [], pathLength, more = {} }: CertificateOptions): Uint8Array[] {
+  const length = pathLength === undefined ? [] : [integer(Uint8Array.of(pathLength))];
   const list = [
-    sequence(oid(OID.basicConstraints), TRUE, octets(sequence(...(ca ? [TRUE] : [])))),
+    sequence(oid(OID.basicConstraints), TRUE, octets(sequence(...(ca ? [TRUE, ...length] : [])))),
     sequence(oid(OID.keyUsage), TRUE, octets(der(0x03, ca ? CA_USAGE : LEAF_USAGE))),
   ];
   if (dnsNames.length > 0) {
     const names = dnsNames.map((dnsName) => der(0x82, Buffer.from(dnsName, 'latin1')));
     list.push(sequence(oid(OID.subjectAlternativeName), octets(sequence(...names))));
   }
+  for (const [name, value] of Object.entries(more)) list.push(sequence(oid(name), TRUE, octets(value)));
   return list;
 }
 

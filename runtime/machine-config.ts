@@ -42,5 +42,5 @@ export function readMachineConfig(path: string): MachineConfig {
 
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID`, every wrong member listed */
 export function parseMachineConfig(text: string, what = 'machine configuration'): MachineConfig {
-  return checkShape(configShape, parseJson(utf8(text), what), what, 'CONFIG_INVALID');
+  return checkShape(configShape, parseJson(utf8(text), what, 'CONFIG_INVALID'), what, 'CONFIG_INVALID');
 }

@@ -32,17 +32,17 @@ const DEEPEST_JSON = 64;
 
 /**
  * Parses UTF-8 JSON strictly.
- * @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED`; the message never quotes the text
+ * @throws {@link SecureTrainingError} `code`; the message never quotes the text
  */
-export function parseJson(bytes: Uint8Array, what: string): unknown {
+export function parseJson(bytes: Uint8Array, what: string, code: ErrorCode = 'EVIDENCE_MALFORMED'): unknown {
   if (isDeeper(bytes, DEEPEST_JSON)) {
-    throw new SecureTrainingError('EVIDENCE_MALFORMED', `${what} is nested deeper than ${DEEPEST_JSON} levels`);
+    throw new SecureTrainingError(code, `${what} is nested deeper than ${DEEPEST_JSON} levels`);
   }
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch {
     // The cause would quote what was found, and that may be anything.
-    throw new SecureTrainingError('EVIDENCE_MALFORMED', `${what} is not JSON`);
+    throw new SecureTrainingError(code, `${what} is not JSON`);
   }
 }
 
@@ -220,7 +220,12 @@ function show(value: unknown): string {
 }
 
 function shorten(value: string): string {
-  return value.length > 60 ? `${value.slice(0, 57)}...` : value;
+  return printable(value.length > 60 ? `${value.slice(0, 57)}...` : value);
+}
+
+/** Text of others as part of a line: what would end the line, or what a terminal obeys, becomes a question mark. */
+export function printable(value: string): string {
+  return value.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
 }
 
 function join(path: string, name: string): string {

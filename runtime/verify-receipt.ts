@@ -4,6 +4,7 @@ import { acceptEvidence } from './attestation/verdict.ts';
 import { sha256, toHex, utf8 } from './crypto/bytes.ts';
 import { SecureTrainingError } from './errors.ts';
 import { parseReleaseReply, replyFailures } from './keys/release-reply.ts';
+import { vaultKeyId } from './keys/slots.ts';
 import { runMeasurement } from './run-measurement.ts';
 import { type Agreement, verifyAgreement } from './statements/agreement.ts';
 import { quoteNonce, releaseNonce } from './statements/bindings.ts';
@@ -94,7 +95,7 @@ export function verifyReceipt(options: VerifyReceiptOptions): ReceiptVerdict {
   check('receipt is about this agreement', () =>
     requireEqual('agreement digest', content.agreementDigest, agreed.digest),
   );
-  check('manifests and configuration are those agreed on', () => requireAgreed(content, agreement));
+  check('manifests, keys, metrics and configuration are those agreed on', () => requireAgreed(content, agreement));
   check(
     'evidence is genuine and the machine is what the agreement demands',
     () => checkEvidence(content, agreement, options),
@@ -144,17 +145,28 @@ function requireAgreed(content: ReceiptContent, agreement: Agreement): void {
     datasets.map(({ dataset, version, manifestDigest }) => ({ ownerId, dataset, version, digest: manifestDigest })),
   );
   requireEqual('manifests', JSON.stringify(content.manifests), JSON.stringify(wanted));
+  // Where the owner's reply is not shown, what the receipt says of the release is all that a reader has.
+  const keys = agreement.owners.map((owner) => [owner.ownerId, owner.vaultHost, vaultKeyId(owner)]);
+  const released = content.releases.map(({ ownerId, vaultHost, keyId }) => [ownerId, vaultHost, keyId]);
+  requireEqual('released keys', JSON.stringify(released), JSON.stringify(keys));
+  const unagreed = Object.keys(content.metrics).filter((name) => !agreement.metrics.includes(name));
+  requireEqual('metrics beyond those agreed on', unagreed.join(), '');
   requireEqual('configuration', JSON.stringify(content.configuration), JSON.stringify(agreement.configuration));
 }
 
 function checkModel(content: ReceiptContent, files: VerifyReceiptOptions['modelFiles']): string {
   if (files === undefined) return 'not opened';
-  for (const { name, plainSha256 } of content.model) {
-    const file = files[name];
+  const wanted = new Map(content.model.map(({ name, plainSha256 }) => [name, plainSha256]));
+  const found = new Map(Object.entries(files));
+  for (const [name, plainSha256] of wanted) {
+    const file = found.get(name);
     if (file === undefined) throw new SecureTrainingError('CIPHERTEXT_REJECTED', `${name} is missing`);
     requireEqual(name, toHex(sha256(file)), plainSha256);
   }
-  return content.model.map(({ name }) => name).join(', ');
+  // A file that no receipt names would be taken for verified.
+  for (const name of found.keys())
+    requireEqual(`${name} in the receipt`, wanted.has(name) ? 'there' : 'missing', 'there');
+  return [...wanted.keys()].join(', ');
 }
 
 /** @returns whether the reply names this run; one without the nonce could be of another run of the same machine */

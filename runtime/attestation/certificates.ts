@@ -65,7 +65,7 @@ function amdStatements(
   vcek: X509Certificate,
   generation: Generation,
 ): Pick<VcekChain, 'product' | 'tcb' | 'hardwareId'> {
-  const extensions = readExtensions(Uint8Array.from(vcek.raw));
+  const extensions = readExtensions(Uint8Array.from(vcek.raw), 'VCEK');
   const get = (name: keyof typeof AMD_EXTENSIONS): Uint8Array => {
     const value = extensions.get(AMD_EXTENSIONS[name]);
     if (value === undefined) throw malformed(`VCEK has no extension for ${name}`);
@@ -118,8 +118,7 @@ function commonName(certificate: X509Certificate): string {
 }
 
 /** Object identifier (DER, hex) to extnValue (RFC 5280 section 4.2): Node shows no extensions of others' arcs. */
-function readExtensions(certificate: Uint8Array): ReadonlyMap<string, Uint8Array> {
-  const what = 'VCEK';
+export function readExtensions(certificate: Uint8Array, what: string): ReadonlyMap<string, Uint8Array> {
   const [tbs] = derChildren(derElements(certificate, what)[0], DER_TAG.sequence, what);
   const wrapper = derChildren(tbs, DER_TAG.sequence, what).find(({ tag }) => tag === EXTENSIONS_TAG);
   const [list] = derChildren(wrapper, EXTENSIONS_TAG, what);
@@ -128,10 +127,10 @@ function readExtensions(certificate: Uint8Array): ReadonlyMap<string, Uint8Array
     const parts = derChildren(extension, DER_TAG.sequence, what);
     const [id, value] = [parts[0], parts.at(-1)];
     if (id?.tag !== DER_TAG.objectIdentifier || value?.tag !== DER_TAG.octetString) {
-      throw malformed('VCEK has an extension without name or value');
+      throw malformed(`${what} has an extension without name or value`);
     }
     const name = toHex(id.value);
-    if (extensions.has(name)) throw malformed(`VCEK has two extensions ${name}`);
+    if (extensions.has(name)) throw malformed(`${what} has two extensions ${name}`);
     extensions.set(name, value.value);
   }
   return extensions;

@@ -1,6 +1,6 @@
 import { type KeyObject, verify } from 'node:crypto';
 import { fromBase64, utf8 } from '../crypto/bytes.ts';
-import { SecureTrainingError } from '../errors.ts';
+import { malformed } from './malformed.ts';
 
 /** JWS compact serialisation (RFC 7515 section 7.1), taken apart. Nothing in it is trustworthy before {@link verifyRs256}. */
 export interface CompactJws {
@@ -25,8 +25,11 @@ export function parseCompactJws(text: string, what: string): CompactJws {
   if (parts.length !== 3 || header === undefined || payload === undefined || signature === undefined) {
     throw malformed(`${what} has ${parts.length} parts, wanted header, payload and signature`);
   }
+  const fields = jsonObject(fromBase64(header, `${what} header`), `${what} header`);
+  // Extensions that have to be understood (RFC 7515 section 4.1.11), and none is.
+  if (fields.crit !== undefined) throw malformed(`${what} header has extensions that are not understood`);
   return {
-    header: jsonObject(fromBase64(header, `${what} header`), `${what} header`),
+    header: fields,
     payload: jsonObject(fromBase64(payload, `${what} payload`), `${what} payload`),
     signed: utf8(`${header}.${payload}`),
     signature: fromBase64(signature, `${what} signature`),
@@ -43,8 +46,9 @@ export function jsonObject(bytes: Uint8Array, what: string): Record<string, unkn
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (cause) {
-    throw malformed(`${what} is not JSON`, cause);
+  } catch {
+    // The cause would quote what was found, and that may be a token.
+    throw malformed(`${what} is not JSON`);
   }
   return asObject(value, what);
 }
@@ -59,8 +63,4 @@ export function asObject(value: unknown, what: string): Record<string, unknown> 
 export function asText(value: unknown, what: string): string {
   if (typeof value !== 'string') throw malformed(`${what} is not text`);
   return value;
-}
-
-function malformed(message: string, cause?: unknown): SecureTrainingError {
-  return new SecureTrainingError('EVIDENCE_MALFORMED', message, { cause });
 }

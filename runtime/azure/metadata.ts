@@ -1,3 +1,4 @@
+import { asObject } from '../attestation/jws.ts';
 import { SecureTrainingError } from '../errors.ts';
 import { METADATA_ENDPOINT, type Network } from './network.ts';
 import { parseJson, request } from './request.ts';
@@ -32,7 +33,7 @@ export async function readThimCertificates(network: Network, abortSignal?: Abort
     headers: HEADERS,
     ...(abortSignal === undefined ? {} : { abortSignal }),
   });
-  const { vcekCert, certificateChain } = parseJson(what, response, 'EVIDENCE_MALFORMED') as Record<string, unknown>;
+  const { vcekCert, certificateChain } = asObject(parseJson(what, response, 'EVIDENCE_MALFORMED'), what);
   if (typeof vcekCert !== 'string' || typeof certificateChain !== 'string') {
     throw new SecureTrainingError('EVIDENCE_MALFORMED', `${what}: the reply lacks vcekCert or certificateChain`);
   }

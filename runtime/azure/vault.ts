@@ -3,8 +3,8 @@ import { KeyClient, type KeyVaultKey } from '@azure/keyvault-keys';
 import { toBase64Url } from '../crypto/bytes.ts';
 import type { RsaPublicJwk } from '../crypto/jwk.ts';
 import { type ErrorCode, SecureTrainingError } from '../errors.ts';
-import type { KeyReleaseRequest, KeyReleaser } from '../keys/release.ts';
-import { httpFailure, toServiceError } from './http-failure.ts';
+import { isTransientDenial, type KeyReleaseRequest, type KeyReleaser } from '../keys/release.ts';
+import { HttpFailure, httpFailure, toServiceError } from './http-failure.ts';
 import { attemptSignal, type Network } from './network.ts';
 import { withRetry } from './retry.ts';
 
@@ -48,7 +48,7 @@ export interface VaultClient extends KeyReleaser {
   disableKey(name: string, version: string, abortSignal?: AbortSignal): Promise<void>;
   /**
    * The vault's signed reply (JWS), not yet verified: `openRelease` does that.
-   * @throws {@link SecureTrainingError} `RELEASE_DENIED` with the vault's reason
+   * @throws {@link SecureTrainingError} `RELEASE_DENIED` with the vault's reason, `UNAVAILABLE` while it cannot judge the token
    */
   release(request: KeyReleaseRequest, abortSignal?: AbortSignal): Promise<string>;
 }
@@ -129,18 +129,23 @@ export function vaultClient(network: Network, credential: TokenCredential, vault
       if (asked !== vaultHost) throw new TypeError(`this client speaks to ${vaultHost}, not to ${asked}`);
       const what = `release of ${keyName} by ${vaultHost}`;
       const released = await call(what, 'RELEASE_DENIED', abortSignal, (signal) =>
-        client.releaseKey(keyName, token, {
-          version: keyVersion,
-          algorithm: RELEASE_ALGORITHM,
-          nonce,
-          abortSignal: signal,
-        }),
+        client
+          .releaseKey(keyName, token, { version: keyVersion, algorithm: RELEASE_ALGORITHM, nonce, abortSignal: signal })
+          .catch(denied),
       );
       if (released === undefined)
         throw new SecureTrainingError('RELEASE_DENIED', `${what}: no version ${keyVersion} of this key`);
       return released.value;
     },
   };
+}
+
+/** Tells the one refusal that may pass from all others, so that it is tried again. */
+function denied(error: unknown): never {
+  const failure = httpFailure(error);
+  if (failure?.status !== 403 || !isTransientDenial(failure.message)) throw error;
+  const { status, serviceCode, retryAfterInMs } = failure;
+  throw new HttpFailure(failure.message, { status, serviceCode, retryAfterInMs, retryable: true });
 }
 
 function toVaultKey({ key, id, keyOperations, properties }: KeyVaultKey): VaultKey {

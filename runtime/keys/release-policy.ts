@@ -252,7 +252,7 @@ function parseCondition(value: unknown, at: string, depth: number): PolicyCondit
 function members(value: unknown, at: string, known: readonly string[]): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(`${at}: wanted an object`);
   const unknown = Object.keys(value).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw invalid(`${at}: "${unknown}" is not one of ${known.join(', ')}`);
+  if (unknown !== undefined) throw invalid(`${at}: ${JSON.stringify(unknown)} is not one of ${known.join(', ')}`);
   return { ...value };
 }
 
@@ -295,6 +295,8 @@ function claimAt(claims: unknown, path: string): unknown {
 }
 
 function scalarText(value: unknown): string | undefined {
+  // JSON.parse has rounded it, so that two numbers would be one.
+  if (typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER) return undefined;
   return ['string', 'number', 'boolean'].includes(typeof value) ? String(value) : undefined;
 }
 

@@ -1,10 +1,17 @@
 import { X509Certificate } from 'node:crypto';
+import { readExtensions } from '../attestation/certificates.ts';
+import { DER_TAG, derChildren, derElements } from '../attestation/der.ts';
 import { asObject, asText, type CompactJws, jsonObject, parseCompactJws, verifyRs256 } from '../attestation/jws.ts';
-import { equalBytes, fromBase64 } from '../crypto/bytes.ts';
+import { equalBytes, fromBase64, toHex } from '../crypto/bytes.ts';
 import type { RsaPublicJwk } from '../crypto/jwk.ts';
 import { SecureTrainingError } from '../errors.ts';
 import { decodeReleasePolicy, policyDigest } from './release-policy.ts';
 import { vaultKeyId } from './slots.ts';
+
+/** As DER (RFC 5280 section 4.2.1); extended key usages are written with dots, as Node shows them. */
+const BASIC_CONSTRAINTS = '551d13';
+const NAME_CONSTRAINTS = '551d1e';
+const SERVER_AUTHENTICATION = '1.3.6.1.5.5.7.3.1';
 
 /** The one algorithm asked for: AES-256 key by RSA-OAEP with SHA-256, then AES-KWP (the service's default means SHA-1). */
 export const RELEASE_ALGORITHM = 'RSA_AES_KEY_WRAP_256';
@@ -51,6 +58,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   'algorithm is RS256': ({ jws }) => jws.header.alg === 'RS256',
   'signature is valid': ({ jws, chain }) => chain[0] !== undefined && verifyRs256(jws, chain[0].publicKey),
   'certificates lead to a pinned root': ({ chain }, { vaultRoots }) => leadsToRoot(chain, vaultRoots),
+  'certificates are for servers': ({ chain }) => chain.every(isForServers),
   'certificates are current': ({ chain }, { at }) => chain.every((c) => c.validFromDate <= at && at <= c.validToDate),
   // Every vault of Azure signs with one wildcard certificate: this names the service, the key ids below the vault.
   'certificate is of the vault': ({ chain }, { expected }) =>
@@ -117,9 +125,31 @@ function leadsToRoot(chain: readonly X509Certificate[], roots: readonly string[]
   if (root === undefined || chain.length < 2) return false;
   const linked = chain.slice(0, -1).every((certificate, i) => {
     const issuer = chain[i + 1];
-    return issuer?.ca === true && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+    return (
+      issuer?.ca === true &&
+      mayIssue(issuer, i) &&
+      certificate.checkIssued(issuer) &&
+      certificate.verify(issuer.publicKey)
+    );
   });
   return linked && roots.includes(root.fingerprint256.replaceAll(':', '').toLowerCase());
+}
+
+/**
+ * Node checks a pair of certificates, never a path: how many authorities may stand below this one (RFC 5280 section 4.2.1.9)
+ * and for which names it may speak (4.2.1.10). None of Azure's has such names, so one that has is not one of them.
+ */
+function mayIssue(issuer: X509Certificate, authoritiesBelow: number): boolean {
+  const extensions = readExtensions(Uint8Array.from(issuer.raw), 'x5c');
+  if (extensions.has(NAME_CONSTRAINTS)) return false;
+  const constraints = derElements(extensions.get(BASIC_CONSTRAINTS) ?? new Uint8Array(), 'x5c')[0];
+  const length = derChildren(constraints, DER_TAG.sequence, 'x5c').find(({ tag }) => tag === DER_TAG.integer);
+  return length === undefined || authoritiesBelow <= Number.parseInt(toHex(length.value), 16);
+}
+
+/** A certificate without extended key usage is for everything (RFC 5280 section 4.2.1.12), and Node then shows none. */
+function isForServers({ keyUsage }: X509Certificate): boolean {
+  return (keyUsage as readonly string[] | undefined)?.includes(SERVER_AUTHENTICATION) ?? true;
 }
 
 /** Vaults write `e` as AAEAAQ or AQAB: integers are compared, not texts. */

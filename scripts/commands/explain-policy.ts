@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { jsonObject, parseCompactJws } from '../../runtime/attestation/jws.ts';
 import { decodeReleasePolicy, evaluateReleasePolicy } from '../../runtime/keys/release-policy.ts';
+import { printable } from '../../runtime/shape.ts';
 import { readInput } from '../run/read-input.ts';
 
 /** Exit codes: whether this policy would release its key for this token. */
@@ -20,7 +21,7 @@ Example:
   $ ctrain explain-policy --policy policy.json --token token.jwt
 
 The token's signature is not checked: this explains what a vault would say of a token that holds.
-Exit codes: ${WOULD_RELEASE} would release, ${WOULD_REFUSE} would refuse.`,
+Exit codes: ${WOULD_RELEASE} would release, ${WOULD_REFUSE} would refuse, 2 and 4 for what is no policy or token.`,
     )
     .action(async ({ policy: policyPath, token, json }: { policy: string; token: string; json?: boolean }) => {
       const policy = decodeReleasePolicy(await readInput(policyPath));
@@ -29,7 +30,8 @@ Exit codes: ${WOULD_RELEASE} would release, ${WOULD_REFUSE} would refuse.`,
         console.log(JSON.stringify(result));
       } else {
         for (const { clause, found, met } of result.clauses) {
-          console.log(`${met ? '✓' : '✗'} ${clause}${met ? '' : `: found ${found}`}`);
+          // Nobody has vouched for either text yet.
+          console.log(printable(`${met ? '✓' : '✗'} ${clause}${met ? '' : `: found ${found}`}`));
         }
         console.log(result.allowed ? 'would release the key' : 'would refuse');
       }

@@ -6,7 +6,7 @@ import { judgeUnverified } from '../../runtime/attestation/verdict.ts';
 import { AZURE_TRUST } from '../../runtime/azure-trust.ts';
 import { type EnvironmentPolicy, STRICT_ENVIRONMENT } from '../../runtime/catalogue.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import { checkShape, parseJson } from '../../runtime/shape.ts';
+import { checkShape, instant, parseJson } from '../../runtime/shape.ts';
 import { environmentShape } from '../../runtime/statements/agreement.ts';
 import { bootLines, unvouched } from '../run/boot-lines.ts';
 import { readInput } from '../run/read-input.ts';
@@ -30,7 +30,7 @@ export function verifyEvidenceCommand(): Command {
     .description("check what a machine shows (report, certificates, quote) against AMD's roots and a policy, offline")
     .option('-e, --evidence <file>', 'evidence bundle in JSON, as every receipt carries one')
     .option('-p, --policy <file>', 'environment policy in JSON, every field present (default: the strict one)')
-    .option('--at <time>', 'when the certificates must be valid, RFC 3339 (default: now)')
+    .option('--at <time>', 'when the certificates must be valid, RFC 3339 in UTC (default: now)')
     .option('--crl <file...>', `AMD's revocation list of the machine's generation, from ${AMD_LISTS}`)
     .option('--print-policy', 'write the default policy, to start from')
     .option('--json', 'machine-readable output')
@@ -42,10 +42,10 @@ Examples:
   $ ctrain verify-evidence --evidence evidence.json --policy policy.json --at 2026-01-31T00:00:00Z
   $ ctrain verify-evidence --evidence evidence.json --crl Genoa.crl
 
-The evidence says nothing of which run it is for: its nonce is not compared. ctrain verify does that.
+The evidence says nothing of which run it is for: its nonce is only compared with its own quote. ctrain verify does more.
 Exit codes: ${Object.entries(VERDICTS)
         .map(([verdict, code]) => `${code} ${verdict}`)
-        .join(', ')}, 1 internal error.`,
+        .join(', ')}, 2 wrong policy, list, time or path, 1 internal error.`,
     )
     .action(async (flags: VerifyEvidenceFlags) => {
       if (flags.printPolicy === true) {
@@ -80,7 +80,8 @@ function judge(
       at,
       // Whoever passes lists wants them asked, not passed over because they are of another generation.
       policy: revocationLists.length === 0 ? policy : { ...policy, revocationList: 'required' },
-      expected: { nonce: 'any' },
+      // A nonce beside the quote looks as if it had been asked for: then it has to be the quote's.
+      expected: { nonce: evidence.nonce ?? 'any' },
       revocationLists,
     });
     const accepted = failures.length === 0;
@@ -93,11 +94,13 @@ function judge(
 }
 
 async function readPolicy(path: string): Promise<EnvironmentPolicy> {
-  return checkShape(environmentShape, parseJson(await readInput(path), path), path, 'CONFIG_INVALID');
+  return checkShape(environmentShape, parseJson(await readInput(path), path, 'CONFIG_INVALID'), path, 'CONFIG_INVALID');
 }
 
 function readTime(text: string | undefined): Date {
-  const at = text === undefined ? new Date() : new Date(text);
-  if (!Number.isNaN(at.getTime())) return at;
-  throw new SecureTrainingError('CONFIG_INVALID', `--at: found ${text}, wanted a time such as 2026-01-31T00:00:00Z`);
+  // Date takes much else, some of it as local time, and a verdict must not depend on where it is asked for.
+  const failures: string[] = [];
+  const at = text === undefined ? new Date() : new Date(instant(text, '--at', failures));
+  if (failures.length === 0) return at;
+  throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });
 }

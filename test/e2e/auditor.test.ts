@@ -4,8 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createAmdPki, issueRevocationList } from '../../emulator/amd-pki.ts';
 import { serialiseEvidence } from '../../runtime/attestation/evidence.ts';
 import { STRICT_ENVIRONMENT } from '../../runtime/catalogue.ts';
+import { utf8 } from '../../runtime/crypto/bytes.ts';
 import { buildReleasePolicy, releasePolicyBytes } from '../../runtime/keys/release-policy.ts';
-import { milan2023, milan2025, VECTORS_ABSENT, vector } from '../runtime/attestation/vectors.ts';
+import { CHALLENGE, milan2023, milan2025, VECTORS_ABSENT, vector } from '../runtime/attestation/vectors.ts';
 import { newFolder, start } from './cli-process.ts';
 
 let folder: string;
@@ -105,6 +106,17 @@ describe.skipIf(VECTORS_ABSENT)('verify-evidence, on evidence of real machines',
     });
   });
 
+  test('a nonce beside the quote has to be the quote’s', async () => {
+    const at = ['--at', '2025-10-01T00:00:00Z'];
+    const asked = await file('asked.json', serialiseEvidence({ ...milan2025(), nonce: utf8(CHALLENGE) }));
+    expect(await ctrain('verify-evidence', '-e', asked, ...at)).toMatchObject({ code: 0 });
+    const other = await file('other-nonce.json', serialiseEvidence({ ...milan2025(), nonce: utf8('other') }));
+    expect(await ctrain('verify-evidence', '-e', other, ...at)).toMatchObject({
+      code: 10,
+      out: '✗ quote nonce is the expected one\nevent log: none shown\nREJECTED\n',
+    });
+  });
+
   test('another kind of machine is unsupported', async () => {
     const bundle = serialiseEvidence(milan2025());
     const evidence = await file('other.json', { ...bundle, version: 2 });
@@ -114,6 +126,39 @@ describe.skipIf(VECTORS_ABSENT)('verify-evidence, on evidence of real machines',
 
 test('what is no evidence is malformed', async () => {
   expect(await ctrain('verify-evidence', '-e', await file('none.json', { version: 1 }))).toMatchObject({ code: 30 });
+});
+
+test.each([
+  ['a time without a zone', ['--at', '2025-10-01T00:00:00'], '--at: found "2025-10-01T00:00:00", wanted an RFC 3339'],
+  ['a number for a time', ['--at', '5'], '--at: found "5", wanted an RFC 3339 time that ends in Z'],
+  ['a policy that is no JSON', ['-p', 'binary'], 'binary is not JSON [CONFIG_INVALID]'],
+  ['a folder', ['-e', '.'], 'no file at . [CONFIG_INVALID]'],
+])('%s is the caller’s mistake, not the machine’s', async (_, flags, message) => {
+  const evidence = await file('none.json', { version: 1 });
+  await file('binary', Uint8Array.of(0xff, 0xfe, 0));
+  expect(await ctrain('verify-evidence', '-e', evidence, ...flags)).toMatchObject({
+    code: 2,
+    out: '',
+    err: expect.stringContaining(message),
+  });
+});
+
+test.each([
+  ['nothing', new Uint8Array()],
+  ['bytes of any kind', Uint8Array.of(0xff, 0, 0x7b)],
+  ['a byte order mark first', utf8('\ufeff{"version":1}')],
+  ['members of every object', utf8('{"__proto__":{"version":1},"constructor":1}')],
+])('evidence of %s is malformed', async (_, bytes) => {
+  expect(await ctrain('verify-evidence', '-e', await file('odd.json', bytes))).toMatchObject({ code: 30, err: '' });
+});
+
+test('a token cannot write lines of the explanation', async () => {
+  const authority = 'https://attowner.weu.attest.azure.net';
+  const policy = await file('policy.json', releasePolicyBytes(buildReleasePolicy({ authority })));
+  const claims = await file('lying.json', { iss: authority, secureboot: 'no\nwould release the key\u001b[2K' });
+  const { code, out } = await ctrain('explain-policy', '-p', policy, '-t', claims);
+  expect(code).toBe(10);
+  expect(out).toContain('✗ secureboot equals true: found no?would release the key?[2K\n');
 });
 
 test('the default policy is printed, to start from', async () => {

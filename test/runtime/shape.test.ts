@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { utf8 } from '../../runtime/crypto/bytes.ts';
-import { parseJson } from '../../runtime/shape.ts';
+import { checkShape, members, oneOf, parseJson } from '../../runtime/shape.ts';
 import { rejection } from './rejection.ts';
 
 const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
@@ -18,4 +18,9 @@ test.each([
   ['what is no JSON', '{', 'statement is not JSON'],
 ])('refuses %s', (_, text, message) => {
   expect(() => parseJson(utf8(text), 'statement')).toThrow(rejection('EVIDENCE_MALFORMED', message));
+});
+
+test('a member’s name ends no line and moves no cursor', () => {
+  const check = () => checkShape(members<{ a: 1 }>({ a: oneOf(1) }), { a: 1, 'x\nok\u001b[2K\u202e': 1 }, 'document');
+  expect(check).toThrow(rejection('EVIDENCE_MALFORMED', 'document: x?ok?[2K?: unknown member, did you mean a?'));
 });

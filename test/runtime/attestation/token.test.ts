@@ -135,6 +135,22 @@ test.each<[string[], object]>([
   expect(() => verifyToken(altered, expected)).toThrow(rejected(...failures, 'signature is valid'));
 });
 
+test('a header with an extension that has to be understood is refused, whoever signed it', () => {
+  const [, payload = ''] = sign().split('.');
+  const header = toBase64Url(utf8(JSON.stringify({ alg: 'RS256', crit: ['b64'], b64: false })));
+  expect(() => verifyToken(`${header}.${payload}.AAAA`, expected)).toThrow(
+    expect.objectContaining({
+      code: 'EVIDENCE_MALFORMED',
+      message: 'token header has extensions that are not understood',
+    }),
+  );
+});
+
+test('what is no JSON is not quoted, not even in the cause', () => {
+  const parse = () => parseCompactJws(`${toBase64Url(utf8('secret-of-somebody'))}.e30.AAAA`, 'token');
+  expect(parse).toThrow(expect.objectContaining({ message: 'token header is not JSON', cause: undefined }));
+});
+
 test('another provider in the same name is refused', () => {
   const stranger = createTokenSigner(AUTHORITY, NOW);
   expect(() => verifyToken(signToken(claims, stranger, AUTHORITY), expected)).toThrow(

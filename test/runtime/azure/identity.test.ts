@@ -1,7 +1,10 @@
+import { Readable } from 'node:stream';
+import { createHttpHeaders, type PipelineRequest } from '@azure/core-rest-pipeline';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { managedIdentity } from '../../../runtime/azure/identity.ts';
 import { readThimCertificates, readVmId } from '../../../runtime/azure/metadata.ts';
 import { METADATA_ENDPOINT, send } from '../../../runtime/azure/network.ts';
+import { utf8 } from '../../../runtime/crypto/bytes.ts';
 import { OPERATOR, SmallAzure } from '../../emulator/small-azure.ts';
 
 const SCOPE = 'https://vault.azure.net/.default';
@@ -78,6 +81,24 @@ test('the machine’s id is lower case', async () => {
 
 test('certificates are one PEM text, VCEK first', async () => {
   expect(await readThimCertificates(azure.network)).toBe('VCEK\nASK\nARK\n');
+});
+
+test.each(['null', '[]', '"x"', '{"vcekCert":1}', 'x'])('certificates that are %s are malformed', async (text) => {
+  const body = utf8(text);
+  const network = {
+    httpClient: {
+      sendRequest: async (request: PipelineRequest) => ({
+        request,
+        status: 200,
+        headers: createHttpHeaders(),
+        readableStreamBody: Readable.from([body]),
+      }),
+    },
+  };
+  await expect(readThimCertificates(network)).rejects.toMatchObject({
+    code: 'EVIDENCE_MALFORMED',
+    message: expect.stringMatching(/^certificates of this chip/),
+  });
 });
 
 test.each([

@@ -243,6 +243,12 @@ test.each<[unknown, string]>([
     { version: '1.0.0', anyOf: [{ authority: 'a', allOf: [{ claim: 'c', equals: ['1'] }] }] },
     'policy.anyOf[0].allOf[0].equals: wanted text, a number or a boolean',
   ],
+  // 2^53 and 2^53 + 1 are one number once they are parsed.
+  [
+    { version: '1.0.0', anyOf: [{ authority: 'a', allOf: [{ claim: 'c', equals: 2 ** 53 }] }] },
+    'policy.anyOf[0].allOf[0].equals: wanted text, a number or a boolean',
+  ],
+  [{ version: '1.0.0', anyOf: [], 'a\nb': 1 }, 'policy: "a\\nb" is not one of version, anyOf'],
 ])('refuses %j', (value, message) => {
   expect(() => parseReleasePolicy(value)).toThrow(invalid(message));
 });

@@ -9,7 +9,7 @@ import {
 } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { rootFingerprint, x5cOf } from '../../../emulator/service-pki.ts';
-import { createIdentity, type SigningIdentity } from '../../../emulator/signing-identity.ts';
+import { type CertificateOptions, createIdentity, type SigningIdentity } from '../../../emulator/signing-identity.ts';
 import { concat, toBase64Url, utf8 } from '../../../runtime/crypto/bytes.ts';
 import { rsaPublicJwk } from '../../../runtime/crypto/jwk.ts';
 import { kwpWrap } from '../../../runtime/crypto/key-wrap.ts';
@@ -115,6 +115,8 @@ describe('what real services have been seen to write is taken', () => {
     ['no nonce', { request: without(GOOD.request, 'nonce') }, false],
     ['unknown members', { request: { ...GOOD.request, more: 1 }, sealing: { ...GOOD.sealing, more: 1 } }, true],
     ['a leaf of this vault alone', { signer: leaf([HOST]) }, true],
+    ['a leaf for servers and clients', { signer: leaf([HOST], { more: usage(1, 2) }) }, true],
+    ['an authority that may have none below it', { signer: byAuthority({ pathLength: 0, more: usage(1, 2) }) }, true],
   ])('%s', async (_, change, nonceEchoed) => {
     const opened = await openRelease(reply({ ...GOOD, ...change }), OPTIONS);
     expect(opened.nonceEchoed).toBe(nonceEchoed);
@@ -145,6 +147,19 @@ const REFUSED: Refused[] = [
   ],
   ['certificates lead to a pinned root', 'issuer that is no authority', { signer: belowALeaf() }],
   ['certificates lead to a pinned root', 'issuer of the right name that signed nothing', { signer: forged() }],
+  [
+    'certificates lead to a pinned root',
+    'an authority below one that may have none',
+    { signer: belowTheLastAuthority() },
+  ],
+  [
+    'certificates lead to a pinned root',
+    'an authority for the names of somebody else',
+    // NameConstraints: permitted subtree example.com.
+    { signer: byAuthority({ more: { '2.5.29.30': Buffer.from('3011a00f300d820b6578616d706c652e636f6d', 'hex') } }) },
+  ],
+  ['certificates are for servers', 'a leaf for clients', { signer: leaf([HOST], { more: usage(2) }) }],
+  ['certificates are for servers', 'an authority for mail', { signer: byAuthority({ more: usage(4) }) }],
   ['certificates are current', 'before', {}, { at: new Date('2025-12-31T23:59:59Z') }],
   ['certificates are current', 'after', {}, { at: new Date('2027-01-01T00:00:01Z') }],
   ['certificate is of the vault', 'another service', { signer: leaf(['*.blob.core.windows.net']) }],
@@ -351,8 +366,30 @@ function sealed(content: KeyObject | Uint8Array, transferKeyLength = 32): Uint8A
   return concat(publicEncrypt({ key: transferKeys.publicKey, ...OAEP }, transferKey), wrapped);
 }
 
-function leaf(dnsNames: readonly string[]): SigningIdentity {
-  return createIdentity({ commonName: HOST, dnsNames, ca: false, ...validity }, vaultKeys, intermediate);
+type More = Pick<CertificateOptions, 'more' | 'pathLength'>;
+
+function leaf(dnsNames: readonly string[], more: More = {}, issuer = intermediate): SigningIdentity {
+  return createIdentity({ commonName: HOST, dnsNames, ca: false, ...validity, ...more }, vaultKeys, issuer);
+}
+
+/** A leaf below an authority of its own kind. */
+function byAuthority(more: More, issuer = root): SigningIdentity {
+  return leaf(
+    [HOST],
+    {},
+    createIdentity({ commonName: 'Another CA', ca: true, ...validity, ...more }, rootKeys, issuer),
+  );
+}
+
+function belowTheLastAuthority(): SigningIdentity {
+  const last = createIdentity({ commonName: 'Last CA', ca: true, ...validity, pathLength: 0 }, rootKeys, root);
+  return byAuthority({}, last);
+}
+
+/** ExtendedKeyUsage of id-kp numbers (RFC 5280 section 4.2.1.12): 1 servers, 2 clients, 4 mail. */
+function usage(...kinds: readonly number[]): Readonly<Record<string, Uint8Array>> {
+  const ids = kinds.map((kind) => Buffer.from([0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, kind]));
+  return { '2.5.29.37': Buffer.concat([Buffer.from([0x30, 10 * ids.length]), ...ids]) };
 }
 
 /** A certificate issued with a vault's own: what any server certificate could do if nobody looked. */
