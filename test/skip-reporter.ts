@@ -8,6 +8,10 @@ const NEEDS: Readonly<Record<string, string>> = {
   'test/emulator/vtpm/conformance.test.ts': 'swtpm is not on PATH: npm run setup:tools brings it from Debian',
   'test/foreign/as-machine.process.test.ts':
     'this system gives no namespaces to unshare, or GUEST_ATTESTATION_CLIENT names no client (docs/foreign-clients.md)',
+  'test/foreign/attacks.process.test.ts':
+    'the Azure SDK for Python is not in .tools/venv: npm run setup:tools brings it from PyPI',
+  'test/foreign/client-side-encryption.process.test.ts':
+    'the Azure SDK for Python is not in .tools/venv: npm run setup:tools brings it from PyPI',
   'test/foreign/python-sdk.process.test.ts':
     'the Azure SDK for Python is not in .tools/venv: npm run setup:tools brings it from PyPI',
   'test/runtime/statements/model-signature.test.ts':
@@ -24,6 +28,7 @@ const NEEDS: Readonly<Record<string, string>> = {
     'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
   'test/runtime/tpm/structures.test.ts': 'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
   'test/scripts/scan/scan.process.test.ts': 'checkov is not in .tools/checkov: npm run setup:tools brings it from PyPI',
+  'test/terraform/stacks.process.test.ts': 'terraform is not on PATH',
   'test/runtime/training/confinement.test.ts': 'this system gives no user and network namespaces to unshare',
 };
 
