@@ -11,7 +11,7 @@ import type { DiskKeyReference } from './disk-key.ts';
 import type { Grantee } from './grantee.ts';
 import { HostFile } from './host-file.ts';
 import { LogIngestion } from './log-ingestion.ts';
-import { ADMIN, IMAGE, NOBODYS_KEY } from './machine.ts';
+import { ADMIN, IMAGE, NO_EXTRA_CAPABILITIES, NOBODYS_KEY } from './machine.ts';
 import { misuse, requireAddress, requireMatch, requireWithin, SHA256_HEX } from './misuse.ts';
 import { checkName, nameOf } from './names.ts';
 import { OperatorRole } from './operator-role.ts';
@@ -190,6 +190,7 @@ export class ConfidentialTrainer extends Construct {
         },
         ...waitFor(this, props.diskKey?.dependencies),
         encryptionAtHostEnabled: false, // refused by Azure beside DiskWithVMGuestState
+        additionalCapabilities: NO_EXTRA_CAPABILITIES,
         allowExtensionOperations: false,
         provisionVmAgent: false,
         adminUsername: ADMIN,

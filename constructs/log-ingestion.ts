@@ -22,7 +22,7 @@ export interface LogIngestionProps extends PlacementProps {
   readonly privateAccess?: Omit<PrivateAccessOptions, 'address'>;
   /**
    * Days that the trainers' own logs stay searchable, 30 to 730.
-   * @default 90
+   * @default - as long as the workspace keeps what it has no other rule for
    */
   readonly retentionDays?: number;
 }
@@ -53,7 +53,8 @@ export class LogIngestion extends Construct implements LogIngestionReference {
 
   constructor(scope: Construct, id: string, props: LogIngestionProps) {
     super(scope, id);
-    const retentionInDays = requireWithin(this, 'retentionDays', props.retentionDays ?? 90, 30, 730);
+    const days = props.retentionDays;
+    if (days !== undefined) requireWithin(this, 'retentionDays', days, 30, 730);
     const place = {
       resourceGroupName: props.resourceGroupName,
       location: props.location,
@@ -66,8 +67,7 @@ export class LogIngestion extends Construct implements LogIngestionReference {
         new LogAnalyticsWorkspaceTableCustomLog(this, name, {
           name: `${name}_CL`,
           workspaceId,
-          retentionInDays,
-          totalRetentionInDays: retentionInDays,
+          ...(days === undefined ? {} : { retentionInDays: days, totalRetentionInDays: days }),
           // Tables spell it dateTime, streams datetime; everything else alike.
           column: columnsOf(name).map(({ name, type }) => ({ name, type: type === 'datetime' ? 'dateTime' : type })),
         }),

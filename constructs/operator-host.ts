@@ -4,7 +4,7 @@ import { NetworkInterface } from '@cdktf/provider-azurerm/lib/network-interface/
 import { VirtualMachineExtension } from '@cdktf/provider-azurerm/lib/virtual-machine-extension/index.js';
 import { Construct } from 'constructs';
 import { type Grantee, grantRole } from './grantee.ts';
-import { ADMIN, IMAGE, NOBODYS_KEY } from './machine.ts';
+import { ADMIN, IMAGE, NO_EXTRA_CAPABILITIES, NOBODYS_KEY } from './machine.ts';
 import { misuse, requireMatch } from './misuse.ts';
 import { checkName, nameOf } from './names.ts';
 import type { PlacementProps } from './placement.ts';
@@ -83,6 +83,7 @@ export class OperatorHost extends Construct {
         securityEncryptionType: 'DiskWithVMGuestState',
       },
       encryptionAtHostEnabled: false, // refused by Azure beside DiskWithVMGuestState
+      additionalCapabilities: NO_EXTRA_CAPABILITIES,
       adminUsername: ADMIN,
       disablePasswordAuthentication: true,
       adminSshKey: [{ username: ADMIN, publicKey: NOBODYS_KEY }],

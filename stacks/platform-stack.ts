@@ -129,7 +129,8 @@ export class PlatformStack extends TerraformStack {
       ...place,
       name: `logs-${config.name}`,
       audit,
-      retentionDays: platform.logRetentionDays,
+      // In a workspace made here they are kept as long as everything else; one that is brought has its own rule.
+      ...(platform.workspaceId === undefined ? {} : { retentionDays: platform.logRetentionDays }),
       privateAccess: { subnetId: network.endpointSubnetId, dns: dns('monitor') },
     });
     this.network = network;

@@ -49,6 +49,7 @@ test('is confidential: secure boot, vTPM, disk encrypted to the machine', () => 
     vtpm_enabled: true,
     os_disk: { security_encryption_type: 'DiskWithVMGuestState' },
     encryption_at_host_enabled: false,
+    additional_capabilities: { hibernation_enabled: false, ultra_ssd_enabled: false },
   });
 });
 

@@ -22,6 +22,25 @@ test('has a table for each of the catalogue, with its columns', () => {
   expect(found).toEqual(Object.fromEntries(wanted));
 });
 
+test.each<[number | undefined, object]>([
+  // Nothing said is the workspace's: the provider reads a number only where Azure calls it the table's own.
+  [undefined, { retention_in_days: undefined, total_retention_in_days: undefined }],
+  [400, { retention_in_days: 400, total_retention_in_days: 400 }],
+])('with retentionDays %s tables say %j', (retentionDays, wanted) => {
+  const { all } = synthesize((stack) => {
+    new LogIngestion(stack, 'Logs', {
+      ...PLACE,
+      audit: auditOf(stack),
+      ...(retentionDays === undefined ? {} : { retentionDays }),
+    });
+  });
+  const tables = Object.values(all('azurerm_log_analytics_workspace_table_custom_log'));
+  expect(tables).toHaveLength(names.length);
+  for (const { retention_in_days, total_retention_in_days } of tables) {
+    expect({ retention_in_days, total_retention_in_days }).toEqual(wanted);
+  }
+});
+
 test('has a stream for each table and sends each to its own', () => {
   expect(rule.stream_declaration).toEqual(
     Object.entries(TABLES).map(([name, columns]) => ({
