@@ -1,30 +1,18 @@
 import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
-import { utf8 } from '../crypto/bytes.ts';
-import { encryptionDataJson } from '../crypto/encryption-data.ts';
-import { ecPublicJwk, importJwk, type RsaPublicJwk, thumbprint } from '../crypto/jwk.ts';
-import { wrapCek } from '../crypto/key-wrap.ts';
-import { generateCek, REGION_LENGTH, sealBytes } from '../crypto/sealed-object.ts';
+import { ecPublicJwk, type RsaPublicJwk, thumbprint } from '../crypto/jwk.ts';
 import { SecureTrainingError } from '../errors.ts';
-import { type Slot, serialiseKeySlots, slotOf, thumbprintKeyId } from '../keys/slots.ts';
+import { type Slot, serialiseKeySlots } from '../keys/slots.ts';
 import { serialiseEnvelope, statementDigest } from '../statements/dsse.ts';
-import {
-  bindObject,
-  type Manifest,
-  type ManifestObject,
-  SPLITS,
-  type Split,
-  signManifest,
-} from '../statements/manifest.ts';
-import { describeSealed } from '../statements/sealed-description.ts';
-import { encodeShard, type Rows, SHARD_ROWS, shardRows } from './arrow-shard.ts';
+import { type Manifest, type ManifestObject, SPLITS, type Split, signManifest } from '../statements/manifest.ts';
+import { SHARD_ROWS, shardRows } from './arrow-shard.ts';
 import { writeFileAtomic } from './atomic-file.ts';
 import { checkDatasetName, DATASET_FILE, type DatasetDescription } from './dataset-file.ts';
-import { leavesName } from './open-shard.ts';
 import { readPreparedRows } from './prepared-rows.ts';
 import type { OnDataProgress } from './progress.ts';
+import { defaultJobs, sealInThreads } from './seal-in-threads.ts';
+import type { SealedShard, SealingKey, ShardToSeal } from './seal-shard.ts';
 import {
-  encryptionDataName,
   type FolderState,
   KEYS_FILE,
   MANIFEST_FILE,
@@ -34,14 +22,7 @@ import {
 } from './sealed-folder.ts';
 import { planSealing, removeStale, type SealingTarget, shardName } from './sealing-targets.ts';
 
-const PROTOCOL = '2.0';
-
-/** A public key to seal to, and its name in key slots. */
-export interface SealingKey {
-  /** Versioned URL of a vault key, or `urn:ietf:params:oauth:jwk-thumbprint:sha-256:…`. */
-  readonly keyId: string;
-  readonly jwk: RsaPublicJwk;
-}
+export type { SealingKey } from './seal-shard.ts';
 
 export interface SealOptions {
   /** A file that `prepare-data` wrote, or its folder: then all splits. */
@@ -68,6 +49,12 @@ export interface SealOptions {
   readonly lowestVersion?: number;
   /** @default SHARD_ROWS, fewer where rows are wide */
   readonly rowsPerShard?: number;
+  /**
+   * Shards sealed at the same time, each in a thread; what is sealed is the same, in the same order. Memory grows by some
+   * 100 MB a job.
+   * @default - as many as the processor runs at once, fewer (and no threads) where there is little to seal
+   */
+  readonly jobs?: number;
   readonly onProgress?: OnDataProgress;
   readonly abortSignal?: AbortSignal;
 }
@@ -81,11 +68,6 @@ export interface SealResult {
   readonly sealed: readonly ManifestObject[];
   /** Objects of other splits that this version no longer has, because they were prepared differently. */
   readonly dropped: readonly string[];
-}
-
-interface SealedInput {
-  readonly objects: readonly ManifestObject[];
-  readonly slots: Readonly<Record<string, readonly Slot[]>>;
 }
 
 /**
@@ -114,10 +96,8 @@ export async function sealDataset(options: SealOptions): Promise<SealResult> {
   const state = await readFolderState(folder);
   const version = nextVersion(options.lowestVersion ?? 1, existing?.manifest.version, state);
 
-  const inputs: SealedInput[] = [];
-  for (const target of targets) inputs.push(await sealInput(target, folder, description, ownerId, options));
-
-  const sealed = inputs.flatMap(({ objects }) => objects);
+  const shards = await sealTargets(targets, folder, description, ownerId, options);
+  const sealed = shards.map(({ object }) => object);
   const samePreparation = state?.preparation === preparation;
   const others = (existing?.manifest.objects ?? []).filter(
     ({ split, name }) =>
@@ -132,7 +112,8 @@ export async function sealDataset(options: SealOptions): Promise<SealResult> {
     objects: inOrder([...kept, ...sealed]),
   };
   const keptSlots = Object.fromEntries(kept.map(({ name }) => [name, existing?.slots.objects[name] ?? []]));
-  const slots = Object.assign({}, keptSlots, ...inputs.map((input) => input.slots)) as Record<string, readonly Slot[]>;
+  const freshSlots = Object.fromEntries(shards.map(({ object, slots }) => [object.name, slots]));
+  const slots: Readonly<Record<string, readonly Slot[]>> = { ...keptSlots, ...freshSlots };
   const envelope = signManifest(manifest, options.ownerKey);
   await writeFileAtomic(join(folder, KEYS_FILE), serialiseKeySlots({ version: 1, objects: slots }));
   await writeFileAtomic(join(folder, MANIFEST_FILE), serialiseEnvelope(envelope));
@@ -155,77 +136,62 @@ function nextVersion(lowest: number, existing: number | undefined, state: Folder
   return Math.max(lowest, existing ?? 1, (state?.frozenVersion ?? 0) + 1);
 }
 
-async function sealInput(
-  target: SealingTarget,
+/** The shards of all targets, one after the other, as they are to be sealed. */
+async function* shardsToSeal(
+  targets: readonly SealingTarget[],
+  folder: string,
+  { schema, splits }: DatasetDescription,
+  ownerId: string,
+  options: SealOptions,
+): AsyncGenerator<ShardToSeal> {
+  const rowsPerShard = options.rowsPerShard ?? Math.min(SHARD_ROWS, shardRows(schema.featureCount, schema.dtype));
+  const { kek, escrow, abortSignal } = options;
+  for (const { path, split, objectName } of targets) {
+    const shards = readPreparedRows(path, schema, split, rowsPerShard);
+    let count = 0;
+    let found = 0;
+    // An object's name is bound to its key, and whether it carries a number depends on there being another after the first.
+    let current = await shards.next();
+    while (current.done !== true) {
+      abortSignal?.throwIfAborted();
+      const rows = current.value;
+      // Once it is yielded, the rows may be on their way to another thread.
+      found += rows.labels.length;
+      current = await shards.next();
+      const name = count === 0 && current.done === true ? objectName : shardName(objectName, count);
+      count++;
+      yield { name, split, rows, folder, ownerId, kek, ...(escrow === undefined ? {} : { escrow }) };
+    }
+    if (found !== splits[split].rows) {
+      throw new SecureTrainingError(
+        'CONFIG_INVALID',
+        `${path}: found ${found} rows, its ${DATASET_FILE} says ${splits[split].rows}: run 'ctrain prepare-data' again`,
+      );
+    }
+  }
+}
+
+/** Seals all targets; progress is told for each split. */
+async function sealTargets(
+  targets: readonly SealingTarget[],
   folder: string,
   description: DatasetDescription,
   ownerId: string,
   options: SealOptions,
-): Promise<SealedInput> {
-  const { schema } = description;
-  const total = description.splits[target.split].rows;
-  const rowsPerShard = options.rowsPerShard ?? Math.min(SHARD_ROWS, shardRows(schema.featureCount, schema.dtype));
-  const shards = readPreparedRows(target.path, schema, target.split, rowsPerShard);
-  const objects: ManifestObject[] = [];
-  const slots: Record<string, readonly Slot[]> = {};
-  let done = 0;
-  // An object's name is bound to its key, and whether it carries a number depends on there being another after the first.
-  let current = await shards.next();
-  let isOnly: boolean | undefined;
-  while (current.done !== true) {
-    options.abortSignal?.throwIfAborted();
-    const following = await shards.next();
-    isOnly ??= following.done === true;
-    const name = isOnly ? target.objectName : shardName(target.objectName, objects.length);
-    const { object, slots: wrapped } = await sealShard(name, current.value, target.split, folder, ownerId, options);
-    objects.push(object);
-    slots[name] = wrapped;
-    done += object.rows;
-    options.onProgress?.({ step: 'encrypt', name, done: Math.min(done, total), total, unit: 'rows' });
-    current = following;
+): Promise<SealedShard[]> {
+  const { schema, splits } = description;
+  const rows = targets.reduce((sum, { split }) => sum + splits[split].rows, 0);
+  const jobs = options.jobs ?? defaultJobs(rows * schema.featureCount * (schema.dtype === 'uint8' ? 1 : 4));
+  const sealed: SealedShard[] = [];
+  const done: Partial<Record<Split, number>> = {};
+  for await (const shard of sealInThreads(shardsToSeal(targets, folder, description, ownerId, options), jobs)) {
+    sealed.push(shard);
+    const { name, split, rows: count } = shard.object;
+    done[split] = (done[split] ?? 0) + count;
+    const total = splits[split].rows;
+    options.onProgress?.({ step: 'encrypt', name, done: Math.min(done[split], total), total, unit: 'rows' });
   }
-  if (done !== total) {
-    throw new SecureTrainingError(
-      'CONFIG_INVALID',
-      `${target.path}: found ${done} rows, its ${DATASET_FILE} says ${total}: run 'ctrain prepare-data' again`,
-    );
-  }
-  return { objects, slots };
-}
-
-async function sealShard(
-  name: string,
-  rows: Rows,
-  split: Split,
-  folder: string,
-  ownerId: string,
-  options: SealOptions,
-): Promise<{ object: ManifestObject; slots: Slot[] }> {
-  const plaintext = encodeShard(rows, { version: 1, split });
-  const cek = generateCek();
-  const sealed = await sealBytes(plaintext, cek);
-  plaintext.fill(0);
-  rows.features.fill(0);
-  const encryptedKey = wrapCek(cek, importJwk(options.kek.jwk));
-  const slots = [slotOf(options.kek.keyId, encryptedKey)];
-  const { escrow } = options;
-  if (escrow !== undefined && thumbprint(escrow) !== thumbprint(options.kek.jwk)) {
-    slots.push(slotOf(thumbprintKeyId(thumbprint(escrow)), wrapCek(cek, importJwk(escrow))));
-  }
-  const description = describeSealed(name, sealed);
-  const data = encryptionDataJson({
-    keyId: options.kek.keyId,
-    encryptedKey,
-    protocol: PROTOCOL,
-    regionLength: REGION_LENGTH,
-  });
-  await writeFileAtomic(join(folder, name), sealed.sealed);
-  await writeFileAtomic(join(folder, leavesName(name)), sealed.leaves);
-  await writeFileAtomic(join(folder, encryptionDataName(name)), utf8(data));
-  return {
-    object: { ...description, split, rows: rows.labels.length, keyBinding: bindObject(cek, ownerId, description) },
-    slots,
-  };
+  return sealed;
 }
 
 function inOrder(objects: readonly ManifestObject[]): ManifestObject[] {
