@@ -57,9 +57,13 @@ export const TABLES = {
   TrainingSecurity: [
     { name: 'TimeGenerated', type: 'datetime' },
     { name: 'RunId', type: 'string' },
+    { name: 'Machine', type: 'string' },
+    { name: 'Agreement', type: 'string' },
     { name: 'Event', type: 'string' },
     { name: 'Outcome', type: 'string' },
     { name: 'Detail', type: 'string' },
+    { name: 'KeyId', type: 'string' },
+    { name: 'Manifest', type: 'string' },
     { name: 'Head', type: 'string' },
   ],
 } as const satisfies Readonly<Record<string, readonly TableColumn[]>>;
@@ -72,6 +76,7 @@ export type SecurityEventName =
   | 'attestation.accepted'
   | 'key.released'
   | 'data.opened'
+  | 'object.opened'
   | 'checkpoint.sealed'
   | 'model.sealed'
   | 'run.finished'

@@ -59,6 +59,8 @@ export interface EnvironmentOptions {
   readonly eventLog?: Uint8Array;
   /** Called as each step ends; a step that failed is the last one. */
   readonly onStep?: (step: EnvironmentStep) => void;
+  /** Called as each owner's vault has answered and the answer was judged. */
+  readonly onRelease?: (owner: AgreementOwner, state: EnvironmentStep['state']) => void;
 }
 
 export type EnvironmentStepName = 'verifyEnvironment' | 'setupAttestation' | 'initializeEncryption';
@@ -135,21 +137,15 @@ export class SecureEnvironment {
         nonce: toBase64(nonce),
       };
       const revocationList = await services.readRevocationList(parseVcekChain(vcekChain).generation);
+      const vmId = (await services.readVmId()).toLowerCase();
       const facts = acceptEvidence(parseEvidence(bundle), {
         trust,
         at: now(),
         ...(revocationList === undefined ? {} : { revocationLists: [revocationList] }),
         policy: agreement.environment,
         // The PCR holds the hash of what it was extended with, after 32 zero bytes.
-        expected: { nonce, pcr15: sha256(new Uint8Array(32), runMeasurement) },
+        expected: { nonce, pcr15: sha256(new Uint8Array(32), runMeasurement), vmId },
       });
-      const vmId = (await services.readVmId()).toLowerCase();
-      if (vmId !== facts.vmUniqueId) {
-        const failures = ['evidence is of this virtual machine'];
-        throw new SecureTrainingError('ATTESTATION_REJECTED', `attestation rejected: not (${failures[0]})`, {
-          failures,
-        });
-      }
       this.#verified = { facts, bundle, vcekChain, quoteMessage: quote.message };
       return facts;
     });
@@ -186,7 +182,15 @@ export class SecureEnvironment {
       try {
         this.#requireUnexpired(attested.tokens);
         const keys: ReleasedKey[] = [];
-        for (const owner of this.#options.agreement.owners) keys.push(await this.#release(owner, verified, attested));
+        for (const owner of this.#options.agreement.owners) {
+          keys.push(
+            await this.#release(owner, verified, attested).catch((error: unknown) => {
+              this.#options.onRelease?.(owner, 'failed');
+              throw error;
+            }),
+          );
+          this.#options.onRelease?.(owner, 'success');
+        }
         this.#keys = keys;
         return keys;
       } finally {

@@ -6,7 +6,7 @@ import type { BlobStore } from './data/blob-store.ts';
 import { openShard } from './data/open-shard.ts';
 import type { ReleasedKey } from './environment.ts';
 import { SecureTrainingError } from './errors.ts';
-import { chooseSlot, parseKeySlots, type Slot } from './keys/slots.ts';
+import { chooseSlot, parseKeySlots, type Slot, vaultKeyId } from './keys/slots.ts';
 import { readBlob } from './queue.ts';
 import type { AgreedDataset } from './statements/agreement.ts';
 import {
@@ -29,6 +29,15 @@ export interface OpenDatasets {
   readonly manifests: readonly ReceiptManifest[];
   /** Reads, checks and decrypts one shard: Arrow IPC bytes. */
   open(split: string, index: number): Promise<Uint8Array>;
+  /** What {@link open} would read, for the record. */
+  describe(split: string, index: number): OpenedObject | undefined;
+}
+
+/** A shard, the manifest that vouches for it and the key that opens it. */
+interface OpenedObject {
+  readonly name: string;
+  readonly manifestDigest: string;
+  readonly keyId: string;
 }
 
 interface OpenObject {
@@ -36,6 +45,8 @@ interface OpenObject {
   readonly object: ManifestObject;
   readonly slots: readonly Slot[];
   readonly cek: KeyObject;
+  readonly manifestDigest: string;
+  readonly keyId: string;
 }
 
 /**
@@ -63,7 +74,8 @@ export async function openDatasets(
       for (const object of manifest.objects) {
         const own = slots.objects[object.name] ?? [];
         const cek = openKey(released, object, own, manifest.ownerId);
-        objects.push({ prefix: agreed.prefix, object, slots: own, cek });
+        const keyId = vaultKeyId(released.owner);
+        objects.push({ prefix: agreed.prefix, object, slots: own, cek, manifestDigest: digest, keyId });
       }
       manifests.push({ ownerId: manifest.ownerId, dataset: agreed.dataset, version: agreed.version, digest });
     }
@@ -82,6 +94,11 @@ export async function openDatasets(
     shards: { train: rows('train'), validation: rows('validation'), test: rows('test') },
     ceks: objects.map(({ cek }) => cek),
     manifests,
+    describe: (split, index) => {
+      const found = splits[split]?.[index];
+      if (found === undefined) return undefined;
+      return { name: found.object.name, manifestDigest: found.manifestDigest, keyId: found.keyId };
+    },
     open: (split, index) => {
       const found = splits[split]?.[index];
       if (found === undefined) throw new RangeError(`there is no shard ${index} of split ${split}`);

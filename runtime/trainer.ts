@@ -4,7 +4,7 @@ import type { Network } from './azure/network.ts';
 import { type AzureServices, azureServices } from './azure/trainer-services.ts';
 import { CheckpointChain } from './checkpoints.ts';
 import { ecPublicJwk } from './crypto/jwk.ts';
-import { type EstablishedEnvironment, SecureEnvironment } from './environment.ts';
+import { type EnvironmentStep, type EstablishedEnvironment, SecureEnvironment } from './environment.ts';
 import { SecureTrainingError } from './errors.ts';
 import { EventChain } from './events.ts';
 import { exportModel, exportReceipt } from './export-run.ts';
@@ -69,7 +69,14 @@ export async function runTrainer(options: TrainerOptions): Promise<void> {
   const run = await waitForRun(options, services);
   const lease = keepLease(run, options.say);
   const reporter = new RunReporter(run.request.runId, services, options.now, options.say);
-  const events = new EventChain(run.request.runId, (event) => reporter.event(event));
+  const events = new EventChain(
+    {
+      RunId: run.request.runId,
+      Machine: options.machine.vmResourceId,
+      Agreement: run.request.agreementDigest,
+    },
+    (event) => reporter.event(event),
+  );
   const ended = await performRun(options, services, { run, lost: lease.lost, reporter, events, hygiene }).catch(
     async (error: unknown) => {
       if (isFinal(error)) events.record('run.refused', 'failure', (error as SecureTrainingError).code, options.now());
@@ -130,7 +137,11 @@ async function performRun(
 
   await reporter.step('opening data');
   const data = await openDatasets(services.datasets, environment.keys, agreement.configuration);
-  for (const manifest of data.manifests) events.record('data.opened', 'success', `manifest ${manifest.digest}`, now());
+  for (const { ownerId, dataset, version, digest: Manifest } of data.manifests) {
+    const owner = agreement.owners.find((each) => each.ownerId === ownerId);
+    const KeyId = owner === undefined ? '' : vaultKeyId(owner);
+    events.record('data.opened', 'success', `${ownerId}/${dataset}/${version}`, now(), { KeyId, Manifest });
+  }
   const chain = checkpointChain(services, agreement, digest, runId, environment, data);
 
   await reporter.step('training');
@@ -214,11 +225,17 @@ async function establish(
         const event = {
           verifyEnvironment: 'environment.verified',
           setupAttestation: 'attestation.accepted',
-          initializeEncryption: 'key.released',
+          // Every release is an event of its own.
+          initializeEncryption: undefined,
         } as const;
-        events.record(event[name], state === 'success' ? 'success' : 'failure', name, options.now());
+        const Event = event[name];
+        if (Event !== undefined) events.record(Event, outcomeOf(state), name, options.now());
         options.say(`step=${name} state=${state}`);
       },
+      onRelease: (owner, state) =>
+        events.record('key.released', outcomeOf(state), `owner ${owner.ownerId}`, options.now(), {
+          KeyId: vaultKeyId(owner),
+        }),
     });
     return environment;
   } finally {
@@ -270,6 +287,7 @@ async function train(
     bundleDir: options.bundleDir,
     confine: true,
   });
+  const openShard = recordedOpening(data, events, options.now);
   try {
     const { missing } = worker.confinement;
     if (missing.length > 0) {
@@ -286,7 +304,7 @@ async function train(
       schema: data.schema,
       shards: data.shards,
       ...(resume === undefined ? {} : { resume: resume.bytes }),
-      openShard: (split, index) => data.open(split, index),
+      openShard,
       abortSignal: lost,
       onProgress: (progress) => reporter.progress(progress, agreement.metrics),
       onCheckpoint: async (step, bytes) => {
@@ -301,6 +319,33 @@ async function train(
   } finally {
     await worker.stop();
   }
+}
+
+/** Opens shards; the first opening of each in this process, and every refusal, is an event. */
+function recordedOpening(data: OpenDatasets, events: EventChain, now: () => Date): OpenDatasets['open'] {
+  const recorded = new Set<string>();
+  return async (split, index) => {
+    const about = data.describe(split, index);
+    const record = (outcome: 'success' | 'failure') =>
+      events.record('object.opened', outcome, about?.name ?? `${split} ${index}`, now(), {
+        KeyId: about?.keyId ?? '',
+        Manifest: about?.manifestDigest ?? '',
+      });
+    const key = `${split} ${index}`;
+    try {
+      const opened = await data.open(split, index);
+      if (!recorded.has(key)) record('success');
+      recorded.add(key);
+      return opened;
+    } catch (error) {
+      if (isFinal(error)) record('failure');
+      throw error;
+    }
+  };
+}
+
+function outcomeOf(state: EnvironmentStep['state']): 'success' | 'failure' {
+  return state === 'success' ? 'success' : 'failure';
 }
 
 /** The metrics the agreement lets out, rounded to four digits after the point. */

@@ -2,13 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { SecureTrainingError } from '../runtime/errors.ts';
+import { adoptCommand } from './commands/adopt.ts';
 import { approveCommand } from './commands/approve.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { downloadCommand } from './commands/download.ts';
 import { emulatorCommand } from './commands/emulator.ts';
 import { encryptDataCommand } from './commands/encrypt-data.ts';
 import { explainPolicyCommand } from './commands/explain-policy.ts';
 import { initCommand } from './commands/init.ts';
+import { inspectCommand } from './commands/inspect.ts';
 import { lockKeyCommand } from './commands/lock-key.ts';
 import { openModelCommand } from './commands/open-model.ts';
 import { prepareDataCommand } from './commands/prepare-data.ts';
@@ -52,7 +55,10 @@ program.commandsGroup('Data owner:');
 for (const command of [
   prepareDataCommand(),
   encryptDataCommand(),
+  adoptCommand(),
   uploadCommand(),
+  inspectCommand(),
+  downloadCommand(),
   lockKeyCommand(),
   proposeCommand(),
   approveCommand(),

@@ -1,6 +1,6 @@
 /** How far a step over data is. `done` never decreases and ends at `total`. */
 export interface DataProgress {
-  readonly step: 'prepare' | 'encrypt' | 'upload' | 'rotate';
+  readonly step: 'prepare' | 'encrypt' | 'upload' | 'download' | 'rotate';
   /** File or object being worked on. */
   readonly name: string;
   readonly done: number;

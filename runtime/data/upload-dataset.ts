@@ -211,7 +211,11 @@ async function checkRemoteObject(
   await checkRegions(regions(), leaves.bytes, object);
 }
 
-async function checkRegions(
+/**
+ * Checks sealed bytes, cut as they come, against leaves and signed root; no key is needed.
+ * @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED`
+ */
+export async function checkRegions(
   source: AsyncIterable<Uint8Array>,
   leaves: Uint8Array,
   object: ManifestObject,

@@ -4,8 +4,11 @@ import { checkShape, fileName, hexSha256, integer, keyThumbprint, list, members,
 import {
   checkSubjects,
   type Envelope,
+  parseEnvelope,
   predicateOf,
+  readStatement,
   STATEMENT_TYPE,
+  type Statement,
   type Subject,
   signStatement,
   verifyEnvelope,
@@ -59,7 +62,18 @@ export function signRotation(record: RotationRecord, ownerKey: KeyObject): Envel
 
 /** @throws {@link SecureTrainingError} `CONSENT_MISSING` unless the owner signed it, `EVIDENCE_MALFORMED` when it is no rotation record */
 export function verifyRotation(bytes: Uint8Array, ownerKey: EcPublicJwk, what = 'rotation record'): RotationRecord {
-  const { statement } = verifyEnvelope(bytes, [ownerKey], what);
+  return parseRotation(verifyEnvelope(bytes, [ownerKey], what).statement, what);
+}
+
+/**
+ * Reads a record whose signature nobody has checked: for display.
+ * @throws {@link SecureTrainingError} `EVIDENCE_MALFORMED` when it is no rotation record
+ */
+export function readRotation(bytes: Uint8Array, what = 'rotation record'): RotationRecord {
+  return parseRotation(readStatement(parseEnvelope(bytes, what), what).statement, what);
+}
+
+function parseRotation(statement: Statement, what: string): RotationRecord {
   const record = checkShape(recordShape, predicateOf(statement, ROTATION_TYPE, what), what);
   checkSubjects(statement.subject, subjectsOf(record), what);
   return record;

@@ -1,12 +1,19 @@
 import { fromHex, toHex } from '../crypto/bytes.ts';
-import { type ExpectedObject, REGION_LIMITS, type SealedSummary, sealedShape } from '../crypto/sealed-object.ts';
+import {
+  type ExpectedObject,
+  type NonceScheme,
+  REGION_LIMITS,
+  type SealedSummary,
+  sealedShape,
+} from '../crypto/sealed-object.ts';
 import { type Check, fileName, hexSha256, integer, oneOf, where } from '../shape.ts';
 
 /** What a signed record says about one sealed object. */
 export interface SealedDescription {
   readonly name: string;
   readonly protocol: '2.0';
-  readonly nonceScheme: 'big-endian';
+  /** `big-endian` is ours and Python's; an owner whose SDK is Java's or .NET's has sealed under theirs. */
+  readonly nonceScheme: NonceScheme;
   readonly regionLength: number;
   readonly regionCount: number;
   readonly plaintextSize: number;
@@ -22,7 +29,7 @@ const RESERVED = /^(?:manifest\.dsse\.json|keys\.json|dataset\.json)$|\.(?:leave
 export const sealedMembers: { readonly [K in keyof SealedDescription]: Check<SealedDescription[K]> } = {
   name: where(fileName, (name) => (RESERVED.test(name) ? `${name} is reserved` : undefined)),
   protocol: oneOf('2.0'),
-  nonceScheme: oneOf('big-endian'),
+  nonceScheme: oneOf('big-endian', 'java', 'dotnet'),
   regionLength: integer(...REGION_LIMITS),
   regionCount: integer(0),
   plaintextSize: integer(0),

@@ -2,12 +2,13 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { EMPTY_HEAD, EventChain, nextHead, type SecurityEvent } from '../../runtime/events.ts';
 
+const RUN = { RunId: 'run-1', Machine: '/subscriptions/s/vm', Agreement: 'a'.repeat(64) };
 const AT = new Date('2026-11-23T12:00:00Z');
 
 function record(details: readonly string[]): { events: SecurityEvent[]; head: string } {
   const events: SecurityEvent[] = [];
-  const chain = new EventChain('run-1', (event) => events.push(event));
-  for (const detail of details) chain.record('data.opened', 'success', detail, AT);
+  const chain = new EventChain(RUN, (event) => events.push(event));
+  for (const detail of details) chain.record('data.opened', 'success', detail, AT, { KeyId: 'key' });
   return { events, head: chain.head };
 }
 
@@ -18,6 +19,14 @@ test('the head after the last event follows from the events alone', () => {
   expect(replay(events)).toBe(head);
   expect(events.at(-1)?.Head).toBe(head);
 });
+
+test.each(['RunId', 'Machine', 'Agreement', 'Event', 'Outcome', 'Detail', 'KeyId', 'Manifest'] as const)(
+  '%s is part of what is chained',
+  (column) => {
+    const { events, head } = record(['a']);
+    expect(replay(events.map((event) => ({ ...event, [column]: 'x' })))).not.toBe(head);
+  },
+);
 
 test('a missing, swapped or edited event shows', () => {
   fc.assert(
