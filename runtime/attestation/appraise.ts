@@ -3,7 +3,7 @@ import { equalBytes } from '../crypto/bytes.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { VerifiedFacts } from './verify.ts';
 
-/** What the quote must hold besides what the policy says: it changes with every run. */
+/** What evidence must hold besides what the policy says: it changes with every run. */
 export interface ExpectedQuote {
   /** The nonce that was asked for. `any` where nobody asked: then the evidence may be of any age, and of any run. */
   readonly nonce: Uint8Array | 'any';
@@ -12,6 +12,11 @@ export interface ExpectedQuote {
    * @default - not compared
    */
   readonly pcr15?: Uint8Array;
+  /**
+   * Id of the virtual machine that shows the evidence, lower case, as its platform states it.
+   * @default - not compared
+   */
+  readonly vmId?: string;
 }
 
 const TCB_PARTS = ['bootloader', 'tee', 'snp', 'microcode', 'fmc'] as const satisfies readonly (keyof Tcb)[];
@@ -40,6 +45,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   'quote nonce is the expected one': ({ quoteNonce }, _, { nonce }) => nonce === 'any' || equalBytes(quoteNonce, nonce),
   'pcr 15 measures this run': ({ pcrs }, _, { pcr15 }) =>
     pcr15 === undefined || equalBytes(pcrs.get(RUN_PCR) ?? new Uint8Array(), pcr15),
+  'evidence is of this virtual machine': ({ vmUniqueId }, _, { vmId }) => vmId === undefined || vmId === vmUniqueId,
 };
 
 /** Names of all checks of {@link appraise}, in the order failures are listed. */

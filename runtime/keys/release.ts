@@ -71,13 +71,19 @@ export function isTransientDenial(message: string): boolean {
   return /attestation statement cannot be verified/i.test(message);
 }
 
+const DOES_NOT_OPEN = 'the released key does not open';
+
 async function unwrap(
   ciphertext: Uint8Array,
   expected: RsaPublicJwk,
   decrypt: OpenReleaseOptions['decrypt'],
 ): Promise<KeyObject> {
   if (ciphertext.length <= TRANSFER_LENGTH) throw denied(`wrapped key has ${ciphertext.length} bytes`);
-  const transferKey = await decrypt(ciphertext.subarray(0, TRANSFER_LENGTH));
+  const transferKey = await decrypt(ciphertext.subarray(0, TRANSFER_LENGTH)).catch((cause: unknown) => {
+    // A TPM that is away, or whose PCRs moved, says so itself.
+    const refused = cause instanceof SecureTrainingError && cause.code === 'CIPHERTEXT_REJECTED';
+    throw refused ? denied(DOES_NOT_OPEN, cause) : cause;
+  });
   let pkcs8: Uint8Array | undefined;
   let key: KeyObject;
   try {
@@ -88,7 +94,7 @@ async function unwrap(
     key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
   } catch (cause) {
     // One message whatever failed: the difference would be an oracle.
-    throw denied('the released key does not open', cause);
+    throw denied(DOES_NOT_OPEN, cause);
   } finally {
     transferKey.fill(0);
     pkcs8?.fill(0);

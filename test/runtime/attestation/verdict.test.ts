@@ -36,7 +36,7 @@ beforeAll(async () => {
     trust: machine.trust,
     at: new Date(),
     policy: { ...STRICT_ENVIRONMENT, vmIds: [VM_ID] },
-    expected: { nonce: NONCE, pcr15: Buffer.from(PCRS['15'] ?? '', 'hex') },
+    expected: { nonce: NONCE, pcr15: Buffer.from(PCRS['15'] ?? '', 'hex'), vmId: VM_ID },
   };
 }, 60_000);
 
@@ -149,6 +149,9 @@ const ROWS: Readonly<Record<string, Change>> = {
   'quote covers the required pcrs': { options: ({ policy }) => ({ policy: { ...policy, quotedPcrs: [0, 16] } }) },
   'quote nonce is the expected one': { evidence: { quote: { nonce: NONCE.slice(1) } } },
   'pcr 15 measures this run': { options: ({ expected }) => ({ expected: { ...expected, pcr15: new Uint8Array(32) } }) },
+  'evidence is of this virtual machine': {
+    options: ({ expected }) => ({ expected: { ...expected, vmId: VM_ID.replace('0a', '0b') } }),
+  },
 };
 
 function changed(change: Change): [Evidence, VerdictOptions] {

@@ -13,6 +13,7 @@ import { type CertificateOptions, createIdentity, type SigningIdentity } from '.
 import { concat, toBase64Url, utf8 } from '../../../runtime/crypto/bytes.ts';
 import { rsaPublicJwk } from '../../../runtime/crypto/jwk.ts';
 import { kwpWrap } from '../../../runtime/crypto/key-wrap.ts';
+import { SecureTrainingError } from '../../../runtime/errors.ts';
 import { type OpenReleaseOptions, openRelease } from '../../../runtime/keys/release.ts';
 import { parseReleasePolicy, policyDigest } from '../../../runtime/keys/release-policy.ts';
 import { REPLY_CHECKS } from '../../../runtime/keys/release-reply.ts';
@@ -337,6 +338,15 @@ describe('what is wrapped', () => {
       message,
     });
   });
+});
+
+test.each([
+  ['CIPHERTEXT_REJECTED', 'RELEASE_DENIED', 'the released key does not open'],
+  ['ATTESTATION_REJECTED', 'ATTESTATION_REJECTED', 'the TPM says'],
+  ['UNAVAILABLE', 'UNAVAILABLE', 'the TPM says'],
+] as const)('%s of the TPM ends as %s', async (found, code, message) => {
+  const decrypt = () => Promise.reject(new SecureTrainingError(found, 'the TPM says'));
+  await expect(openRelease(reply(GOOD), { ...OPTIONS, decrypt })).rejects.toMatchObject({ code, message });
 });
 
 function reply(draft: Draft): string {
