@@ -47,20 +47,26 @@ export async function* sealInThreads(shards: AsyncIterable<ShardToSeal>, jobs: n
 
 function sealIn(thread: Worker, shard: ShardToSeal): Promise<SealedShard> {
   return new Promise((resolve, reject) => {
-    const settled = () => thread.removeAllListeners();
-    thread.once('message', (answer: SealAnswer) => {
-      settled();
-      if ('sealed' in answer) resolve(answer.sealed);
-      else reject(rebuilt(answer.failure));
-    });
-    thread.once('error', (error) => {
-      settled();
-      reject(error);
-    });
-    thread.once('exit', (code) => {
-      settled();
-      reject(new Error(`a sealing thread ended with exit code ${code}`));
-    });
+    const listeners = {
+      message: (answer: SealAnswer) => {
+        settled();
+        if ('sealed' in answer) resolve(answer.sealed);
+        else reject(rebuilt(answer.failure));
+      },
+      error: (error: unknown) => {
+        settled();
+        reject(error);
+      },
+      exit: (code: number) => {
+        settled();
+        reject(new Error(`a sealing thread ended with exit code ${code}`));
+      },
+    };
+    // These alone: removeAllListeners would take away Node's own, without which the thread's port is never read again.
+    const settled = () => {
+      for (const [event, listener] of Object.entries(listeners)) thread.off(event, listener);
+    };
+    for (const [event, listener] of Object.entries(listeners)) thread.on(event, listener);
     const { features, labels } = shard.rows;
     thread.postMessage(shard, [features.buffer as ArrayBuffer, labels.buffer as ArrayBuffer]);
   });

@@ -12,6 +12,9 @@ import { chooseKeyName } from '../run/key-name.ts';
 import { vaultKey } from '../run/vault-key.ts';
 import { showing } from '../show-data-progress.ts';
 
+/** Each takes memory for a shard or two. */
+const MAXIMUM_JOBS = 64;
+
 interface EncryptFlags {
   readonly inputPath: string;
   readonly outputPath?: string;
@@ -21,6 +24,7 @@ interface EncryptFlags {
   readonly dataset?: string;
   readonly datasetVersion?: string;
   readonly escrow: boolean;
+  readonly jobs?: string;
   readonly deployment?: string;
   readonly json?: boolean;
 }
@@ -45,6 +49,7 @@ export function encryptDataCommand(): Command {
       'lowest version to give it (default: the one being worked on, or the next after an upload)',
     )
     .option('--no-escrow', 'no key slot for your own key: data whose vault key is lost is lost')
+    .option('--jobs <count>', 'objects sealed at the same time (default: as many as pay, by size and processor)')
     .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .option('--json', 'print the result as JSON')
     .addHelpText(
@@ -60,6 +65,7 @@ it is exportable, its release policy is locked and wrapKey is all that it may do
     )
     .action(async (flags: EncryptFlags) => {
       const { inputPath, outputPath, dataset, datasetVersion, json } = flags;
+      const jobs = flags.jobs === undefined ? undefined : readJobs(flags.jobs);
       const owner = await loadLocalKeys(flags.ownerKey);
       const reporter = terminalReporter(process.stderr, { quiet: json === true });
       const kek = await findKey(flags, reporter.line);
@@ -73,6 +79,7 @@ it is exportable, its release policy is locked and wrapKey is all that it may do
             onProgress: showing(show),
             ...(outputPath === undefined ? {} : { outputPath }),
             ...(flags.escrow ? { escrow: owner.recipientJwk } : {}),
+            ...(jobs === undefined ? {} : { jobs }),
             ...(dataset === undefined ? {} : { dataset }),
             ...(datasetVersion === undefined ? {} : { lowestVersion: Number(datasetVersion || Number.NaN) }),
           }),
@@ -96,6 +103,15 @@ it is exportable, its release policy is locked and wrapKey is all that it may do
         console.log(`next: ctrain upload --input-path ${result.folder}`);
       }
     });
+}
+
+function readJobs(text: string): number {
+  const jobs = Number(text);
+  if (Number.isSafeInteger(jobs) && jobs >= 1 && jobs <= MAXIMUM_JOBS) return jobs;
+  throw new SecureTrainingError(
+    'CONFIG_INVALID',
+    `--jobs: found ${text}, wanted a whole number from 1 to ${MAXIMUM_JOBS}`,
+  );
 }
 
 async function findKey(flags: EncryptFlags, log: (line: string) => void): Promise<SealingKey> {

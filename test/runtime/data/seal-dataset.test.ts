@@ -274,3 +274,23 @@ test('no file of a sealed folder holds a row in the clear', async () => {
     expect(bytes.includes('3.70,10')).toBe(false);
   }
 });
+
+test('any number of jobs seals the same objects in the same order', async () => {
+  const inOrder = await opened(await sealDataset({ ...sealOptions(folder, keys), rowsPerShard: 30 }));
+  const progress: DataProgress[] = [];
+  for (const jobs of [1, 2, 3]) {
+    const outputPath = join(folder, `encrypted-${jobs}`);
+    const onProgress = (state: DataProgress) => void progress.push(state);
+    const options = { ...sealOptions(folder, keys), rowsPerShard: 30, outputPath, jobs, onProgress };
+    expect(await opened(await sealDataset(options))).toEqual(inOrder);
+  }
+  expect(progress.slice(0, progress.length / 3)).toEqual(progress.slice(-progress.length / 3));
+});
+
+test('a thread that cannot write says why, and nothing is signed', async () => {
+  await mkdir(encrypted('train-00003.enc'), { recursive: true });
+  await expect(sealDataset({ ...sealOptions(folder, keys), rowsPerShard: 30, jobs: 3 })).rejects.toThrow(
+    /EISDIR|ENOTEMPTY/,
+  );
+  expect(await readdir(encrypted('.'))).not.toContain('manifest.dsse.json');
+});
