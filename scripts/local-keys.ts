@@ -1,4 +1,4 @@
-import { createPrivateKey, generateKeyPair, type KeyObject } from 'node:crypto';
+import { createPrivateKey, generateKeyPair, type KeyObject, type KeyPairKeyObjectResult } from 'node:crypto';
 import { access, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { type EcPublicJwk, ecPublicJwk, type RsaPublicJwk, rsaPublicJwk, thumbprint } from '../runtime/crypto/jwk.ts';
@@ -36,9 +36,8 @@ export async function createLocalKeys(path: string, name: string): Promise<Local
       `${path} exists: a key file is never overwritten, remove it yourself`,
     );
   }
-  const generate = promisify(generateKeyPair);
   const [ec, rsa] = await Promise.all([
-    generate('ec', { namedCurve: 'P-256' }),
+    generateSigningKey(),
     generate('rsa', { modulusLength: 3072, publicExponent: 65537 }),
   ]);
   const file: KeyFile = {
@@ -51,6 +50,14 @@ export async function createLocalKeys(path: string, name: string): Promise<Local
   };
   await writeFileAtomic(path, `${JSON.stringify(file, null, 2)}\n`, { mode: 0o600 });
   return localKeys(name, ec.privateKey, rsa.privateKey);
+}
+
+const generate = promisify(generateKeyPair);
+
+/** Its thumbprint begins the names of datasets, which people hand to commands: with a hyphen first it would be taken for an option. */
+async function generateSigningKey(): Promise<KeyPairKeyObjectResult> {
+  const pair = await generate('ec', { namedCurve: 'P-256' });
+  return thumbprint(ecPublicJwk(pair.privateKey)).startsWith('-') ? generateSigningKey() : pair;
 }
 
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID` when there is no such file or it is not a key file */
