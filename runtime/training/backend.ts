@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { version_layers } from '@tensorflow/tfjs-layers';
 import { SecureTrainingError } from '../errors.ts';
 import type { EngineInfo } from './frames.ts';
+import { registerTrainingKernels } from './wasm/kernels.ts';
 
 /**
  * Starts the wasm backend from the files in `wasmDir` and makes sure that it is the one that computes. tfjs itself would go on
@@ -24,6 +25,7 @@ export async function startBackend(wasmDir: string): Promise<EngineInfo> {
     throw new SecureTrainingError('CONFIG_INVALID', `tfjs backend is ${tf.getBackend() || 'none'}, wanted wasm`);
   }
   useTransposedGradient();
+  registerTrainingKernels();
   return {
     backend: 'wasm',
     simd: Boolean(await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')),
