@@ -7,9 +7,13 @@ import { serveSession } from './training/worker-session.ts';
  * training/broker-side.ts with one socket, descriptor 3, and reads one file, the wasm beside this one.
  */
 const socket = new Socket({ fd: 3, readable: true, writable: true });
-const done = await serveSession(frameChannel(socket), import.meta.dirname);
+const channel = frameChannel(socket);
+const done = await serveSession(channel, import.meta.dirname);
 process.exitCode = done ? 0 : 1;
 socket.end();
-// A broker that has gone, or that keeps its end open, must not keep this process.
-socket.on('end', () => socket.destroy());
-socket.unref();
+// The broker may be in the middle of a block: a process that ended now would fail that write, and its own last word, the reason,
+// would be lost unread with the socket. A broker that keeps its end open must not keep this process, though.
+const patience = setTimeout(() => socket.destroy(), 10_000);
+await channel.drain();
+clearTimeout(patience);
+socket.destroy();

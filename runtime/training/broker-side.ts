@@ -131,7 +131,7 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
   const { channel } = worker;
   const { resume, abortSignal, config, schema, shards } = options;
   abortSignal?.throwIfAborted();
-  const server = new ShardServer(channel, options);
+  const server = new ShardServer(worker, options);
   // A failure outside the loop below, of a shard or a checkpoint, ends the worker and with it the loop.
   let failure: unknown;
   const fail = (reason: unknown) => {
@@ -140,7 +140,7 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
   };
   let deadline: NodeJS.Timeout | undefined;
   const abort = () => {
-    channel.send('STOP', {}).catch(fail);
+    channel.send('STOP', {}).catch(worker.stop);
     deadline = setTimeout(() => worker.stop(), STOP_TIMEOUT_MS);
   };
   abortSignal?.addEventListener('abort', abort, { once: true });
@@ -148,7 +148,7 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
   try {
     const { featureCount, dtype, classes, normalisation } = schema;
     const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards };
-    await channel.send(resume === undefined ? 'START' : 'RESUME', header, resume);
+    channel.send(resume === undefined ? 'START' : 'RESUME', header, resume).catch(worker.stop);
     for (;;) {
       const frame = await nextFrame(channel, worker.ended);
       switch (frame.type) {
@@ -197,11 +197,13 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
 class ShardServer {
   readonly #channel: FrameChannel;
   readonly #options: RunWorkerOptions;
+  readonly #stop: () => Promise<void>;
   #opening = 0;
   #sending = 0;
 
-  constructor(channel: FrameChannel, options: RunWorkerOptions) {
+  constructor({ channel, stop }: RunningWorker, options: RunWorkerOptions) {
     this.#channel = channel;
+    this.#stop = stop;
     this.#options = options;
   }
 
@@ -216,7 +218,9 @@ class ShardServer {
     this.#opening++;
     const bytes = await openShard.call(this.#options, split, shard).finally(() => this.#opening--);
     this.#sending++;
-    await this.#channel.send('BLOCK', { split, shard }, bytes).finally(() => this.#sending--);
+    // A write that fails says only that the worker is gone: why, its last frame or its exit tells whoever receives.
+    const sent = this.#channel.send('BLOCK', { split, shard }, bytes).catch(this.#stop);
+    await sent.finally(() => this.#sending--);
   }
 }
 

@@ -7,6 +7,8 @@ export interface FrameChannel {
   send<T extends FrameType>(type: T, header: Headers[T], body?: Uint8Array): Promise<void>;
   /** The next frame, `undefined` at the end of the stream. @throws `EVIDENCE_MALFORMED`, or the socket's error */
   receive(): Promise<Frame | undefined>;
+  /** Reads on and drops everything, until the other side closes its end. */
+  drain(): Promise<void>;
   /** Bytes received so far. */
   readonly bytesRead: number;
 }
@@ -21,6 +23,7 @@ export function frameChannel(socket: Duplex): FrameChannel {
   let ended = false;
   let failure: unknown;
   let bytesRead = 0;
+  let drained: (() => void) | undefined;
 
   const settle = () => {
     if (receiver === undefined || (waiting.length === 0 && !ended)) return;
@@ -36,10 +39,12 @@ export function frameChannel(socket: Duplex): FrameChannel {
     if (ended) return;
     ended = true;
     failure = error;
+    drained?.();
     settle();
   };
 
   socket.on('data', (chunk: Uint8Array) => {
+    if (drained !== undefined) return;
     bytesRead += chunk.length;
     try {
       waiting.push(...reader.push(chunk));
@@ -79,6 +84,14 @@ export function frameChannel(socket: Duplex): FrameChannel {
       return new Promise((resolve, reject) => {
         receiver = { resolve, reject };
         settle();
+      });
+    },
+    drain() {
+      if (ended) return Promise.resolve();
+      return new Promise((resolve) => {
+        drained = resolve;
+        waiting.length = 0;
+        socket.resume();
       });
     },
     get bytesRead() {

@@ -211,6 +211,16 @@ test.each<[string, Partial<RunWorkerOptions>, string, string]>([
   await expect(run({ ...testData(), ...change })).rejects.toThrow(expected);
 });
 
+test('what the worker says last is heard, though a block is on its way to it', async () => {
+  // Far more than a socket holds: the broker cannot have written it all when the worker gives up on the block before it.
+  const long = new Uint8Array(64 * 1024 * 1024);
+  let asked = 0;
+  const openShard = async () => (asked++ === 0 ? shard(4, 12, 'train') : long);
+  const failure = run({ ...testData(), shards: { train: [5, 5] }, openShard });
+  await expect(failure).rejects.toThrow(error('EVIDENCE_MALFORMED', ': 4 rows, wanted 5'));
+  expect(asked).toBe(2);
+});
+
 test('a checkpoint of another configuration is refused', async () => {
   const { checkpoints } = await wholeRun();
   const resume = checkpoints.get(3);
