@@ -18,7 +18,7 @@ export interface SpentPrivacy {
 }
 
 /** The orders that Opacus and TensorFlow Privacy look at: 1.1 to 10.9 by 0.1, then 12 to 63. */
-export const ORDERS: readonly number[] = [
+const ORDERS: readonly number[] = [
   ...Array.from({ length: 99 }, (_, i) => 1 + (i + 1) / 10),
   ...Array.from({ length: 52 }, (_, i) => 12 + i),
 ];
