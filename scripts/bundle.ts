@@ -42,7 +42,7 @@ const WASM_FILE = 'tfjs-backend-wasm-simd.wasm';
 const FORBIDDEN = [
   /^(?!runtime\/|node_modules\/)/,
   /^runtime\/data\/prepare\//,
-  /^node_modules\/(?:papaparse|azurite|esbuild|commander)\//,
+  /^node_modules\/(?:papaparse|azurite|esbuild|commander|sharp|@img|@duckdb)\//,
 ];
 
 /** CommonJS packages in an ES module still ask for these. */

@@ -16,6 +16,8 @@ export interface AtomicFileOptions {
 /** A file on its way: nothing stands under `path` until {@link commit}, and then all of it does. */
 export interface AtomicFile {
   readonly path: string;
+  /** Where its content stands until then, for another program to write there. */
+  readonly temporaryPath: string;
   write(bytes: Uint8Array): Promise<void>;
   /** Flushes to the disk and renames. */
   commit(): Promise<void>;
@@ -48,6 +50,7 @@ export async function openAtomic(path: string, options: AtomicFileOptions = {}):
   let done = false;
   return {
     path,
+    temporaryPath: temporary,
     write: (bytes) => writeAll(handle, bytes),
     async commit() {
       await handle.sync();
@@ -81,10 +84,11 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-async function removePartials(folder: string, name: string): Promise<void> {
+/** Removes what killed processes left in a folder, of one file or of any. */
+export async function removePartials(folder: string, name?: string): Promise<void> {
   for (const entry of await readdir(folder)) {
     const match = PARTIAL.exec(entry);
-    if (match === null || match[1] !== name || isAlive(Number(match[2]))) continue;
+    if (match === null || (name !== undefined && match[1] !== name) || isAlive(Number(match[2]))) continue;
     await rm(join(folder, entry), { force: true });
   }
 }

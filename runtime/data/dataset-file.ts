@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SecureTrainingError } from '../errors.ts';
-import { checkShape, fileName, integer, members, oneOf, parseJson, text } from '../shape.ts';
+import { type Check, checkShape, fileName, integer, jsonObject, members, oneOf, parseJson, text } from '../shape.ts';
 import { type DatasetSchema, datasetSchemaShape, SPLITS, type Split } from '../statements/manifest.ts';
 import { writeFileAtomic } from './atomic-file.ts';
 
@@ -25,16 +25,22 @@ export interface DatasetDescription {
   /** Seed of the split, for making it again. */
   readonly seed: number;
   readonly schema: DatasetSchema;
+  /** What was done to the rows on the way, for people; nothing reads it. Older files have none. */
+  readonly preparation?: Readonly<Record<string, unknown>> | undefined;
   readonly splits: Readonly<Record<Split, PreparedSplit>>;
 }
 
 const splitShape = members<PreparedSplit>({ file: fileName, rows: integer(1) });
+
+const preparation: Check<DatasetDescription['preparation']> = (value, path, failures) =>
+  value === undefined ? undefined : jsonObject(value, path, failures);
 
 const descriptionShape = members<DatasetDescription>({
   version: oneOf(1),
   name: text(DATASET_NAME, DATASET_NAME_RULE),
   seed: integer(0),
   schema: datasetSchemaShape,
+  preparation,
   splits: members<DatasetDescription['splits']>({ train: splitShape, validation: splitShape, test: splitShape }),
 });
 

@@ -3,13 +3,15 @@ import { SecureTrainingError } from '../errors.ts';
 import type { DatasetSchema, Split } from '../statements/manifest.ts';
 import { readArrowFile } from './arrow-file.ts';
 import { allocateFeatures, type FeatureArray, featureType, type Rows } from './arrow-shard.ts';
-import { cellNumber, openCsv } from './prepare/csv.ts';
+import { type Cell, cellNumber } from './prepare/cells.ts';
 import { canonicalLabel } from './prepare/labels.ts';
+import { openTable } from './prepare/open-table.ts';
+import type { Table } from './prepare/table.ts';
 
 const BYTE_MAXIMUM = 255;
 
 /**
- * Rows of a prepared file (csv or Arrow) in file order, `rowsPerShard` at a time and fewer in the last piece. Each piece is
+ * Rows of a prepared file (csv, Arrow or Parquet) in file order, `rowsPerShard` at a time and fewer in the last piece. Each piece is
  * fresh memory; no more than two are held.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID` when the file does not hold what its `dataset.json` says
  */
@@ -19,7 +21,7 @@ export async function* readPreparedRows(
   split: Split,
   rowsPerShard: number,
 ): AsyncGenerator<Rows> {
-  const source = extname(path) === '.arrow' ? arrowRows(path, schema, split) : csvRows(path, schema);
+  const source = rowsOf(path, schema, split);
   let shard = new ShardBuilder(schema, rowsPerShard);
   for await (const { features, labels, featureCount } of source) {
     for (let taken = 0; taken < labels.length; ) {
@@ -68,6 +70,12 @@ class ShardBuilder {
   }
 }
 
+async function* rowsOf(path: string, schema: DatasetSchema, split: Split): AsyncGenerator<Rows> {
+  const extension = extname(path);
+  if (extension === '.arrow') yield* arrowRows(path, schema, split);
+  else yield* tableRows(path, await openTable(path, extension === '.parquet' ? 'parquet' : 'csv'), schema);
+}
+
 async function* arrowRows(path: string, schema: DatasetSchema, split: Split): AsyncGenerator<Rows> {
   for await (const rows of readArrowFile(path)) {
     if (rows.split !== split) throw invalid(path, `found rows of split ${rows.split}, wanted ${split}`);
@@ -83,38 +91,40 @@ async function* arrowRows(path: string, schema: DatasetSchema, split: Split): As
   }
 }
 
-async function* csvRows(path: string, schema: DatasetSchema): AsyncGenerator<Rows> {
-  const csv = await openCsv(path);
+async function* tableRows(path: string, table: Table, schema: DatasetSchema): AsyncGenerator<Rows> {
+  const { columns, unit } = table;
   const wanted = [schema.label, ...schema.columns];
-  const missing = wanted.find((column) => !csv.columns.includes(column));
+  const missing = wanted.find((column) => !columns.includes(column));
   if (missing !== undefined) throw invalid(path, `column ${missing} of its dataset.json is missing`);
-  if (csv.columns.length !== wanted.length)
-    throw invalid(path, `found ${csv.columns.length} columns, wanted ${wanted.length}`);
-  const labelColumn = csv.columns.indexOf(schema.label);
-  const featureColumns = schema.columns.map((column) => csv.columns.indexOf(column));
+  if (columns.length !== wanted.length) throw invalid(path, `found ${columns.length} columns, wanted ${wanted.length}`);
+  const labelColumn = columns.indexOf(schema.label);
+  const featureColumns = schema.columns.map((column) => columns.indexOf(column));
   const classIndex = new Map(schema.classes.map((name, i) => [name, i]));
   const { featureCount, dtype } = schema;
-  for await (const { rows } of csv.chunks) {
+  for await (const { rows } of table.chunks) {
     const features = allocateFeatures(rows.length, featureCount, dtype);
     const labels = new Int32Array(rows.length);
     let at = 0;
-    rows.forEach(({ cells, line }, r) => {
-      const label = classIndex.get(canonicalLabel(cells[labelColumn] ?? ''));
+    rows.forEach(({ cells, place, problem }, r) => {
+      const where = `${path} ${unit} ${place}`;
+      if (problem !== undefined) throw invalid(where, problem);
+      const label = classIndex.get(canonicalLabel(String(cells[labelColumn] ?? '')));
       if (label === undefined)
-        throw invalid(
-          `${path} line ${line}, column ${schema.label}`,
-          `found a label outside its ${schema.classes.length} classes`,
-        );
+        throw invalid(`${where}, column ${schema.label}`, `found a label outside its ${schema.classes.length} classes`);
       labels[r] = label;
       for (const column of featureColumns) {
-        const value = cellNumber(cells[column] ?? '');
+        const value = numberOf(cells[column] ?? '');
         if (!fits(value, dtype))
-          throw invalid(`${path} line ${line}, column ${csv.columns[column]}`, `found no number of type ${dtype}`);
+          throw invalid(`${where}, column ${columns[column]}`, `found no number of type ${dtype}`);
         features[at++] = value;
       }
     });
     yield { features, featureCount, labels };
   }
+}
+
+function numberOf(cell: Cell): number {
+  return typeof cell === 'number' ? cell : cellNumber(cell);
 }
 
 function fits(value: number, dtype: DatasetSchema['dtype']): boolean {

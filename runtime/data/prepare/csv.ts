@@ -2,56 +2,47 @@ import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import Papa, { type ParseResult } from 'papaparse';
 import { SecureTrainingError } from '../../errors.ts';
+import type { TableRow } from './table.ts';
 
-/** Names that a label column may have, best first. */
-const LABEL_NAMES = ['label', 'target', 'y', 'class'] as const;
 const DELIMITERS = [',', '\t', ';', '|'] as const;
 const CHUNK_BYTES = 262_144;
 /** How much of a file's beginning is looked at for its delimiter. */
 const HEAD_BYTES = 65_536;
-const LISTED_COLUMNS = 12;
 
 /** Rows of a CSV file with a header, in file order. */
 export interface CsvFile {
   readonly columns: readonly string[];
-  /** Every row has as many cells as there are columns. */
   readonly chunks: AsyncIterable<CsvChunk>;
 }
 
 interface CsvChunk {
-  readonly rows: readonly CsvRow[];
+  readonly rows: readonly TableRow[];
   /** Bytes of the file read so far. */
   readonly bytesRead: number;
 }
 
-interface CsvRow {
-  /** Line on which the row starts, counted from 1. */
-  readonly line: number;
-  readonly cells: readonly string[];
-}
-
 /**
- * Opens a CSV file (RFC 4180; comma, tab, semicolon or bar) and reads its header; memory stays flat at any size.
- * @throws {@link SecureTrainingError} `CONFIG_INVALID` for an empty file, names missing or given twice, or a row of another width
+ * Opens a CSV file (RFC 4180) and reads its header; memory stays flat at any size. A row of another width has a problem.
+ * @param delimiter without it comma, tab, semicolon or bar, whichever the first line has most of
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` for an empty file, or quotes that do not match
  */
-export async function openCsv(path: string): Promise<CsvFile> {
-  const chunks = readChunks(path, await guessDelimiter(path));
+export async function openCsv(path: string, delimiter?: string): Promise<CsvFile> {
+  const chunks = readChunks(path, delimiter ?? (await guessDelimiter(path)));
   let first = await chunks.next();
   // A header longer than a chunk gives no row at first.
   while (first.done !== true && first.value.rows.length === 0) first = await chunks.next();
   const beginning = first;
   const [header, ...rest] = beginning.done === true ? [] : beginning.value.rows;
   if (beginning.done === true || header === undefined) throw invalid(path, 'it is empty');
-  const columns = header.cells.map((cell) => cell.trim());
-  checkColumns(path, columns);
+  const columns = header.cells.map((cell) => String(cell).trim());
   return {
     columns,
     chunks: {
       async *[Symbol.asyncIterator]() {
         try {
-          yield checkWidth(path, columns.length, { rows: rest, bytesRead: beginning.value.bytesRead });
+          yield checkWidth(columns.length, { rows: rest, bytesRead: beginning.value.bytesRead });
           for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
-            yield checkWidth(path, columns.length, next.value);
+            yield checkWidth(columns.length, next.value);
           }
         } finally {
           await chunks.return(undefined);
@@ -61,72 +52,12 @@ export async function openCsv(path: string): Promise<CsvFile> {
   };
 }
 
-/**
- * Index of the label column: the one called `wanted`, or without it label, target, y or class.
- * @throws {@link SecureTrainingError} `CONFIG_INVALID` listing the columns when there is none
- */
-export function findLabelColumn(path: string, columns: readonly string[], wanted?: string): number {
-  const names = wanted === undefined ? LABEL_NAMES : [wanted];
-  for (const name of names) {
-    const exact = columns.indexOf(name);
-    if (exact >= 0) return exact;
-    const index = columns.findIndex((column) => column.toLowerCase() === name.toLowerCase());
-    if (index >= 0) return index;
-  }
-  if (wanted === undefined && columns.every((column) => !Number.isNaN(cellNumber(column)))) {
-    throw invalid(path, 'line 1 holds numbers, wanted column names, one of them label, target, y or class');
-  }
-  const found =
-    wanted === undefined ? 'no column is called label, target, y or class' : `no column is called ${wanted}`;
-  const listed = columns.slice(0, LISTED_COLUMNS).join(', ');
-  const more = columns.length > LISTED_COLUMNS ? `, … (${columns.length} columns)` : '';
-  throw invalid(path, `${found}; columns: ${listed}${more}${wanted === undefined ? '; name it with --label' : ''}`);
-}
-
-/** The number that a cell holds in decimal notation, or NaN: `Number('')` is 0 and `Number('0x10')` is 16, so they are looked at first. */
-export function cellNumber(cell: string): number {
-  if (cell.length > 0 && cell.length <= 3) {
-    let value = 0;
-    for (let i = 0; i < cell.length; i++) {
-      const digit = cell.charCodeAt(i) - 48;
-      if (digit < 0 || digit > 9) return slowNumber(cell);
-      value = 10 * value + digit;
-    }
-    return value;
-  }
-  return slowNumber(cell);
-}
-
-/** Quotes a cell only where RFC 4180 asks for it. */
-export function csvCell(text: string): string {
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-function slowNumber(cell: string): number {
-  return /^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$/.test(cell) ? Number(cell) : Number.NaN;
-}
-
-function checkColumns(path: string, columns: readonly string[]): void {
-  const seen = new Set<string>();
-  columns.forEach((column, i) => {
-    if (column === '') throw invalid(path, `line 1: column ${i + 1} has no name`);
-    if (seen.has(column)) throw invalid(path, `line 1: column name ${column} appears twice`);
-    seen.add(column);
-  });
-  if (columns.length < 2)
-    throw invalid(path, `line 1: found 1 column (${columns[0]}), wanted a label and at least one feature`);
-}
-
-function checkWidth(path: string, width: number, chunk: CsvChunk): CsvChunk {
-  for (const { cells, line } of chunk.rows) {
-    if (cells.length !== width) {
-      throw new SecureTrainingError(
-        'CONFIG_INVALID',
-        `${path} line ${line}: found ${cells.length} columns, wanted ${width}`,
-      );
-    }
-  }
-  return chunk;
+function checkWidth(width: number, chunk: CsvChunk): CsvChunk {
+  if (chunk.rows.every(({ cells }) => cells.length === width)) return chunk;
+  const rows = chunk.rows.map((row) =>
+    row.cells.length === width ? row : { ...row, problem: `found ${row.cells.length} columns, wanted ${width}` },
+  );
+  return { ...chunk, rows };
 }
 
 async function guessDelimiter(path: string): Promise<string> {
@@ -181,10 +112,10 @@ async function* readChunks(path: string, delimiter: string): AsyncGenerator<CsvC
       if (bad !== undefined) {
         throw new SecureTrainingError('CONFIG_INVALID', `${path} line ${line + (bad.row ?? 0)}: quotes do not match`);
       }
-      const rows: CsvRow[] = [];
+      const rows: TableRow[] = [];
       for (const cells of item.data) {
         if (line === 1 && cells[0]?.startsWith('\uFEFF') === true) cells[0] = cells[0].slice(1);
-        if (cells.length > 1 || cells[0] !== '') rows.push({ line, cells });
+        if (cells.length > 1 || cells[0] !== '') rows.push({ place: line, cells });
         line += 1 + newlines(cells);
       }
       yield { rows, bytesRead: source.bytesRead };

@@ -1,9 +1,8 @@
-import { createReadStream } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { createGunzip } from 'node:zlib';
 import { SecureTrainingError } from '../../errors.ts';
-import type { Rows } from '../arrow-shard.ts';
+import type { ArraySource } from './array-source.ts';
+import { type ByteReader, byteReader } from './byte-reader.ts';
 
 /**
  * IDX, the format of the MNIST files (http://yann.lecun.com/exdb/mnist, "file formats for the MNIST database"):
@@ -17,29 +16,21 @@ const IMAGES = /^(.*)-images[-.]idx3-ubyte(?:\.gz)?$/;
 const TEST_STEM = /^(?:t10k|test)$/;
 /** More than any image a fully connected model takes; a wrong header must not ask for gigabytes. */
 const MAXIMUM_PIXELS = 16_777_216;
+const LABEL_PIECE = 65_536;
 
 /** One pair of files: images and their labels. */
-export interface IdxPair {
+interface IdxPair {
   readonly imagesPath: string;
   readonly labelsPath: string;
   /** Whether these are the rows set apart for testing. */
   readonly isTest: boolean;
 }
 
-/** Images of one pair, opened: sizes are known, rows follow. */
-export interface IdxFile {
-  readonly rows: number;
-  readonly featureCount: number;
-  /** The last batch may be smaller. Each batch is fresh memory. */
-  batches(batchRows: number): AsyncIterable<Rows>;
-  close(): void;
-}
-
 /**
  * Pairs the images and labels files of a folder, train before test.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID` when there is no pair, or half of one
  */
-export async function findIdxPairs(folder: string): Promise<IdxPair[]> {
+async function findIdxPairs(folder: string): Promise<IdxPair[]> {
   const names = (await readdir(folder)).sort();
   const pairs: IdxPair[] = [];
   for (const name of names) {
@@ -58,40 +49,102 @@ export async function findIdxPairs(folder: string): Promise<IdxPair[]> {
   return pairs.sort((a, b) => Number(a.isTest) - Number(b.isTest));
 }
 
-/** @throws {@link SecureTrainingError} `CONFIG_INVALID` unless both headers are right and say the same number of rows */
-export async function openIdx(pair: IdxPair): Promise<IdxFile> {
+/**
+ * Opens all pairs of a folder. Rows of t10k and test stay test rows.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` when headers are wrong, or do not fit each other
+ */
+export async function openIdx(folder: string): Promise<ArraySource> {
+  const pairs = await findIdxPairs(folder);
+  const sizes: Sizes[] = [];
+  for (const pair of pairs) sizes.push(await sizesOf(pair));
+  const { featureCount = 0, shape = [] } = sizes[0] ?? {};
+  sizes.forEach((found, i) => {
+    if (found.featureCount === featureCount) return;
+    throw invalid(
+      pairs[i]?.imagesPath ?? folder,
+      `found ${found.featureCount} pixels an image, wanted ${featureCount} as in ${pairs[0]?.imagesPath}`,
+    );
+  });
+  return {
+    rows: sizes.reduce((sum, { rows }) => sum + rows, 0),
+    featureCount,
+    dtype: 'uint8',
+    shape,
+    hasTestRows: pairs.some(({ isTest }) => isTest),
+    async *labels() {
+      for (const { labelsPath } of pairs) {
+        const reader = byteReader(labelsPath);
+        try {
+          const [rows = 0] = await readHeader(reader, LABEL_DIMENSIONS);
+          for (let at = 0; at < rows; at += LABEL_PIECE)
+            yield Int32Array.from(await reader.take(Math.min(LABEL_PIECE, rows - at)));
+        } finally {
+          reader.close();
+        }
+      }
+    },
+    async *batches(batchRows) {
+      for (const pair of pairs) {
+        const { images, labels, close } = openPair(pair);
+        try {
+          const { rows } = await readSizes(images, labels);
+          for (let start = 0; start < rows; start += batchRows) {
+            const count = Math.min(batchRows, rows - start);
+            yield {
+              features: await images.take(count * featureCount),
+              labels: Int32Array.from(await labels.take(count)),
+              isTest: pair.isTest,
+              name: basename(pair.imagesPath),
+              place: (row) => ({ file: pair.labelsPath, row: start + row }),
+            };
+          }
+          await images.end();
+          await labels.end();
+        } finally {
+          close();
+        }
+      }
+    },
+  };
+}
+
+interface Sizes {
+  readonly rows: number;
+  readonly featureCount: number;
+  readonly shape: readonly number[];
+}
+
+function openPair(pair: IdxPair) {
   const images = byteReader(pair.imagesPath);
   const labels = byteReader(pair.labelsPath);
-  const close = () => {
-    images.close();
-    labels.close();
+  return {
+    images,
+    labels,
+    close() {
+      images.close();
+      labels.close();
+    },
   };
+}
+
+async function sizesOf(pair: IdxPair): Promise<Sizes> {
+  const { images, labels, close } = openPair(pair);
   try {
-    const [rows = 0, ...shape] = await readHeader(images, IMAGE_DIMENSIONS);
-    const [labelRows = 0] = await readHeader(labels, LABEL_DIMENSIONS);
-    const featureCount = shape.reduce((product, size) => product * size, 1);
-    if (rows === 0 || featureCount === 0) throw invalid(images.path, 'it is empty');
-    if (featureCount > MAXIMUM_PIXELS)
-      throw invalid(images.path, `found ${featureCount} pixels an image, wanted at most ${MAXIMUM_PIXELS}`);
-    if (labelRows !== rows) throw invalid(labels.path, `found ${labelRows} labels, wanted ${rows} as there are images`);
-    return {
-      rows,
-      featureCount,
-      close,
-      async *batches(batchRows) {
-        for (let start = 0; start < rows; start += batchRows) {
-          const count = Math.min(batchRows, rows - start);
-          const features = await images.take(count * featureCount);
-          yield { features, featureCount, labels: Int32Array.from(await labels.take(count)) };
-        }
-        await images.end();
-        await labels.end();
-      },
-    };
-  } catch (error) {
+    return await readSizes(images, labels);
+  } finally {
     close();
-    throw error;
   }
+}
+
+async function readSizes(images: ByteReader, labels: ByteReader): Promise<Sizes> {
+  const [rows = 0, ...shape] = await readHeader(images, IMAGE_DIMENSIONS);
+  const [labelRows = 0] = await readHeader(labels, LABEL_DIMENSIONS);
+  const featureCount = shape.reduce((product, size) => product * size, 1);
+  if (rows === 0 || featureCount === 0) throw invalid(images.path, 'it is empty');
+  if (featureCount > MAXIMUM_PIXELS)
+    throw invalid(images.path, `found ${featureCount} pixels an image, wanted at most ${MAXIMUM_PIXELS}`);
+  if (labelRows !== rows) throw invalid(labels.path, `found ${labelRows} labels, wanted ${rows} as there are images`);
+  return { rows, featureCount, shape };
 }
 
 async function readHeader(reader: ByteReader, dimensions: number): Promise<number[]> {
@@ -105,55 +158,6 @@ async function readHeader(reader: ByteReader, dimensions: number): Promise<numbe
   const sizes = await reader.take(4 * dimensions);
   const view = new DataView(sizes.buffer, sizes.byteOffset);
   return Array.from({ length: dimensions }, (_, i) => view.getUint32(4 * i));
-}
-
-interface ByteReader {
-  readonly path: string;
-  /** Exactly `count` bytes, in fresh memory. */
-  take(count: number): Promise<Uint8Array>;
-  /** Fails when bytes are left. */
-  end(): Promise<void>;
-  close(): void;
-}
-
-/** Reads a file, unpacked on the way when its name ends in `.gz`, in pieces of the asker's size. */
-function byteReader(path: string): ByteReader {
-  const file = createReadStream(path, { highWaterMark: 1_048_576 });
-  const source = path.endsWith('.gz') ? file.pipe(createGunzip({ chunkSize: 262_144 })) : file;
-  if (source !== file) file.once('error', (error) => source.destroy(error));
-  const chunks = (source as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
-  let rest: Uint8Array = new Uint8Array(0);
-  const more = async (): Promise<boolean> => {
-    let next: IteratorResult<Uint8Array>;
-    try {
-      next = await chunks.next();
-    } catch (cause) {
-      throw new SecureTrainingError('CONFIG_INVALID', `${path} cannot be read`, { cause });
-    }
-    if (next.done !== true) rest = next.value;
-    return next.done !== true;
-  };
-  return {
-    path,
-    async take(count) {
-      const out = new Uint8Array(count);
-      for (let filled = 0; filled < count; ) {
-        if (rest.length === 0 && !(await more())) throw invalid(path, 'it ends too early');
-        const part = rest.subarray(0, count - filled);
-        out.set(part, filled);
-        filled += part.length;
-        rest = rest.subarray(part.length);
-      }
-      return out;
-    },
-    async end() {
-      if (rest.length > 0 || (await more())) throw invalid(path, 'it is longer than its header says');
-    },
-    close() {
-      file.destroy();
-      source.destroy();
-    },
-  };
 }
 
 function invalid(path: string, message: string): SecureTrainingError {

@@ -1,5 +1,5 @@
 import { SecureTrainingError } from '../../errors.ts';
-import { cellNumber } from './csv.ts';
+import { cellNumber } from './cells.ts';
 
 /** More classes than this is not a classification: most likely another column was taken for the label. */
 const MAXIMUM_CLASSES = 1000;
@@ -56,19 +56,14 @@ export class LabelReader {
     if (given !== undefined) this.#allowed = new Set(classNames(given));
   }
 
-  /**
-   * The label in its canonical form.
-   * @param where file, line and column, for the message
-   */
-  read(cell: string, where: string): string {
-    const label = canonicalLabel(cell);
-    if (this.#allowed !== undefined) {
-      if (!this.#allowed.has(label)) throw invalid(where, `found a label outside ${describe(this.#given)}`);
-    } else if (!this.#seen.has(label)) {
-      this.#learn(label, where);
-    }
-    this.#seen.add(label);
-    return label;
+  /** What is wrong with a {@link canonicalLabel}, if anything; one that is right counts as seen. */
+  problem(label: string): string | undefined {
+    if (this.#seen.has(label)) return undefined;
+    if (this.#allowed !== undefined && !this.#allowed.has(label))
+      return `found a label outside ${describe(this.#given)}`;
+    const problem = this.#allowed === undefined ? this.#learn(label) : undefined;
+    if (problem === undefined) this.#seen.add(label);
+    return problem;
   }
 
   /**
@@ -85,22 +80,18 @@ export class LabelReader {
     return numbers[0] === 0 && highest < MAXIMUM_CLASSES ? classNames(highest + 1) : numbers.map(String);
   }
 
-  #learn(label: string, where: string): void {
+  #learn(label: string): string | undefined {
     const value = cellNumber(label);
-    if (label === '') throw invalid(where, 'found no label');
-    if (!Number.isNaN(value) && !Number.isInteger(value)) {
-      throw invalid(where, 'found a label with a fraction, wanted classes: whole numbers or names');
-    }
+    if (label === '') return 'found no label';
+    if (!Number.isNaN(value) && !Number.isInteger(value))
+      return 'found a label with a fraction, wanted classes: whole numbers or names';
     const isNumeric = !Number.isNaN(value);
     this.#isNumeric ??= isNumeric;
-    if (isNumeric !== this.#isNumeric) {
-      throw invalid(
-        where,
-        `found a ${isNumeric ? 'number' : 'name'} for a label, the ones before are ${isNumeric ? 'names' : 'numbers'}`,
-      );
-    }
+    if (isNumeric !== this.#isNumeric)
+      return `found a ${isNumeric ? 'number' : 'name'} for a label, the ones before are ${isNumeric ? 'names' : 'numbers'}`;
     if (this.#seen.size >= MAXIMUM_CLASSES)
-      throw invalid(where, `found more than ${MAXIMUM_CLASSES} classes: is this the label column?`);
+      return `found more than ${MAXIMUM_CLASSES} classes: is this the label column?`;
+    return undefined;
   }
 }
 

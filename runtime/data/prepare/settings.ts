@@ -1,60 +1,52 @@
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
 import { SecureTrainingError } from '../../errors.ts';
 import { nearest } from '../../nearest.ts';
 import { SPLITS } from '../../statements/manifest.ts';
 import { checkDatasetName, datasetNameFrom } from '../dataset-file.ts';
-import type { OnDataProgress } from '../progress.ts';
-import { type Classes, checkClasses } from './labels.ts';
-import { NORMALISATIONS, type NormalisationKind } from './normalise.ts';
-import { checkShares, DEFAULT_SHARES, type Shares } from './split.ts';
-import { OUTPUT_FORMATS, type OutputFormat, splitFile } from './split-files.ts';
+import { BAD_ROW_POLICIES, DEFAULT_CEILING } from './bad-rows.ts';
+import { checkClasses } from './labels.ts';
+import { NORMALISATIONS } from './normalise.ts';
+import {
+  CODINGS,
+  DATA_TYPES,
+  type DataType,
+  DEFAULT_SEED,
+  IMAGE_COLOURS,
+  isTableType,
+  OUTPUT_FORMATS,
+  type PrepareOptions,
+  type PrepareSettings,
+} from './options.ts';
+import { checkShares, DEFAULT_SHARES } from './split.ts';
+import { splitFile } from './split-files.ts';
 
-const DATA_TYPES = ['csv', 'idx'] as const;
-export type DataType = (typeof DATA_TYPES)[number];
+const IDX = /-idx[13]-ubyte(?:\.gz)?$/;
+const EXTENSIONS: Readonly<Record<string, DataType>> = {
+  '.csv': 'csv',
+  '.txt': 'csv',
+  '.tsv': 'tsv',
+  '.jsonl': 'jsonl',
+  '.ndjson': 'jsonl',
+  '.parquet': 'parquet',
+  '.npy': 'npy',
+};
+/** Pixels a side: more is a mistake, or no model would take it. */
+const LARGEST_SIDE = 4096;
 
-/** Seed of the split unless another is given. */
-export const DEFAULT_SEED = 42;
-
-export interface PrepareOptions {
-  /** A CSV file with a header, or a folder of IDX files. */
-  readonly inputPath: string;
-  readonly outputDir: string;
-  /** @default - `csv` for a file that ends in .csv, .tsv or .txt, `idx` for a folder */
-  readonly dataType?: DataType;
-  /** @default - `csv` for csv, `arrow` for idx: several times as fast to write and to seal */
-  readonly outputFormat?: OutputFormat;
-  /** @default - made of the input's name */
-  readonly name?: string;
-  /** @default - the column called label, target, y or class */
-  readonly label?: string;
-  /** @default - those that occur */
-  readonly classes?: Classes;
-  /** @default DEFAULT_SHARES */
-  readonly split?: Shares;
-  /** @default DEFAULT_SEED */
-  readonly seed?: number;
-  /** @default 'auto' */
-  readonly normalisation?: NormalisationKind;
-  readonly onProgress?: OnDataProgress;
-  readonly abortSignal?: AbortSignal;
-}
-
-/** {@link PrepareOptions} with every default filled in. */
-export interface PrepareSettings {
-  readonly inputPath: string;
-  readonly outputDir: string;
-  readonly dataType: DataType;
-  readonly outputFormat: OutputFormat;
-  readonly name: string;
-  readonly label: string | undefined;
-  readonly classes: Classes | undefined;
-  readonly split: Shares;
-  readonly seed: number;
-  readonly normalisation: NormalisationKind;
-  readonly onProgress: OnDataProgress;
-  readonly abortSignal: AbortSignal | undefined;
-}
+/** Flags that mean nothing for other data; each with the member it sets. */
+const FOR_TABLES = {
+  label: 'label',
+  features: 'features',
+  drop: 'drop',
+  group: 'group',
+  categorical: 'categorical',
+  coding: 'coding',
+  ranges: 'range',
+  missing: 'missing',
+} as const;
+const FOR_IMAGES = { imageSize: 'image-size', imageColours: 'image-colours' } as const;
+const FOR_NPY = { labelsPath: 'labels-path' } as const;
 
 /**
  * Checks the options against what is on the disk, before anything is written.
@@ -62,18 +54,19 @@ export interface PrepareSettings {
  */
 export async function settle(options: PrepareOptions): Promise<PrepareSettings> {
   const { inputPath } = options;
-  if (options.dataType !== undefined) requireOneOf('data type', options.dataType, DATA_TYPES);
-  if (options.outputFormat !== undefined) requireOneOf('output format', options.outputFormat, OUTPUT_FORMATS);
-  if (options.normalisation !== undefined) requireOneOf('normalisation', options.normalisation, NORMALISATIONS);
+  requireOneOf('data type', options.dataType, DATA_TYPES);
+  requireOneOf('output format', options.outputFormat, OUTPUT_FORMATS);
+  requireOneOf('normalisation', options.normalisation, NORMALISATIONS);
+  requireOneOf('coding', options.coding, CODINGS);
+  requireOneOf('image colours', options.imageColours, IMAGE_COLOURS);
+  requireOneOf('bad-row policy', options.onBadRow, BAD_ROW_POLICIES);
   const found = await stat(inputPath).catch(() => undefined);
   if (found === undefined) throw invalid(`no file or folder at ${inputPath}`);
-  const dataType = options.dataType ?? guessDataType(inputPath, found.isDirectory());
-  if (dataType === 'csv' && found.isDirectory()) throw invalid(`${inputPath} is a folder, wanted a csv file`);
-  if (dataType === 'idx' && !found.isDirectory()) {
-    throw invalid(`${inputPath} is a file, wanted the folder of NAME-images-idx3-ubyte and NAME-labels-idx1-ubyte`);
-  }
-  if (dataType === 'csv' && found.size === 0) throw invalid(`${inputPath}: it is empty`);
-  const outputFormat = options.outputFormat ?? (dataType === 'csv' ? 'csv' : 'arrow');
+  const dataType = options.dataType ?? (await guessDataType(inputPath, found.isDirectory()));
+  checkKind(inputPath, dataType, found.isDirectory());
+  if (!found.isDirectory() && found.size === 0) throw invalid(`${inputPath}: it is empty`);
+  checkFlags(options, dataType);
+  const outputFormat = options.outputFormat ?? (dataType === 'csv' || dataType === 'tsv' ? 'csv' : 'arrow');
   const seed = options.seed ?? DEFAULT_SEED;
   if (!Number.isSafeInteger(seed) || seed < 0) throw invalid('seed: wanted a whole number from 0');
   for (const split of SPLITS) {
@@ -89,22 +82,75 @@ export async function settle(options: PrepareOptions): Promise<PrepareSettings> 
     name: options.name === undefined ? datasetNameFrom(resolve(inputPath)) : checkDatasetName(options.name),
     label: options.label,
     classes: options.classes === undefined ? undefined : checkClasses(options.classes),
+    features: options.features,
+    drop: options.drop ?? [],
+    group: options.group,
+    categorical: options.categorical ?? [],
+    coding: options.coding ?? 'one-hot',
+    ranges: options.ranges ?? {},
+    missing: options.missing ?? { kind: 'fail' },
+    labelsPath: options.labelsPath,
+    imageSize: options.imageSize,
+    imageColours: options.imageColours,
     split: checkShares(options.split ?? DEFAULT_SHARES),
+    stratify: options.stratify ?? false,
     seed,
     normalisation: options.normalisation ?? 'auto',
+    onBadRow: options.onBadRow ?? 'fail',
+    maxRejected: options.maxRejected ?? DEFAULT_CEILING,
     onProgress: options.onProgress ?? (() => undefined),
     abortSignal: options.abortSignal,
   };
 }
 
-function guessDataType(inputPath: string, isFolder: boolean): DataType {
-  if (isFolder || /-idx[13]-ubyte(?:\.gz)?$/.test(basename(inputPath))) return 'idx';
-  if (/^\.(?:csv|tsv|txt)$/i.test(extname(inputPath))) return 'csv';
-  throw invalid(`${inputPath}: its name does not say what it holds, wanted --data-type ${DATA_TYPES.join(' or ')}`);
+/**
+ * Reads `28x28`.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID`
+ */
+export function parseImageSize(text: string): { width: number; height: number } {
+  const [, width, height] = (/^(\d{1,5})x(\d{1,5})$/.exec(text) ?? []).map(Number);
+  if (width !== undefined && height !== undefined && width > 0 && height > 0 && Math.max(width, height) <= LARGEST_SIDE)
+    return { width, height };
+  throw invalid(`image size: found '${text}', wanted WIDTHxHEIGHT in pixels, each from 1 to ${LARGEST_SIDE}`);
 }
 
-function requireOneOf(what: string, found: string, known: readonly string[]): void {
-  if (known.includes(found)) return;
+async function guessDataType(inputPath: string, isFolder: boolean): Promise<DataType> {
+  if (isFolder) {
+    const entries = await readdir(inputPath, { withFileTypes: true });
+    const isImages = entries.some((entry) => entry.isDirectory()) && !entries.some(({ name }) => IDX.test(name));
+    return isImages ? 'images' : 'idx';
+  }
+  const known = IDX.test(basename(inputPath)) ? 'idx' : EXTENSIONS[extname(inputPath).toLowerCase()];
+  if (known !== undefined) return known;
+  throw invalid(`${inputPath}: its name does not say what it holds, wanted --data-type ${DATA_TYPES.join(', ')}`);
+}
+
+function checkKind(inputPath: string, dataType: DataType, isFolder: boolean): void {
+  if (dataType === 'idx' && !isFolder)
+    throw invalid(`${inputPath} is a file, wanted the folder of NAME-images-idx3-ubyte and NAME-labels-idx1-ubyte`);
+  if (dataType === 'images' && !isFolder)
+    throw invalid(`${inputPath} is a file, wanted a folder with one folder of images for each class`);
+  if (isFolder && dataType !== 'idx' && dataType !== 'images')
+    throw invalid(`${inputPath} is a folder, wanted a ${dataType} file`);
+}
+
+/** A flag that is given and would do nothing is a misunderstanding. */
+function checkFlags(options: PrepareOptions, dataType: DataType): void {
+  const groups = [
+    ['tables', FOR_TABLES, isTableType(dataType)],
+    ['images', FOR_IMAGES, dataType === 'images'],
+    ['npy', FOR_NPY, dataType === 'npy'],
+  ] as const;
+  for (const [what, flags, applies] of groups) {
+    const given = Object.entries(flags).find(([member]) => options[member as keyof PrepareOptions] !== undefined);
+    if (!applies && given !== undefined) throw invalid(`--${given[1]} is for ${what}, the data is ${dataType}`);
+  }
+  if (options.group !== undefined && options.stratify === true)
+    throw invalid('found both --group and --stratify: a group goes to one split whatever its classes are');
+}
+
+function requireOneOf(what: string, found: string | undefined, known: readonly string[]): void {
+  if (found === undefined || known.includes(found)) return;
   throw invalid(`unknown ${what} '${found}', did you mean ${nearest(found, known)}? known are ${known.join(', ')}`);
 }
 

@@ -2,10 +2,10 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { utf8 } from '../../crypto/bytes.ts';
 import { SecureTrainingError } from '../../errors.ts';
-import { SPLITS, type Split } from '../../statements/manifest.ts';
+import { type DatasetSchema, SPLITS, type Split } from '../../statements/manifest.ts';
 import { type ArrowFileWriter, openArrowWriter } from '../arrow-file.ts';
 import { allocateFeatures, type FeatureArray, type FeatureType, shardRows } from '../arrow-shard.ts';
-import { type AtomicFile, openAtomic } from '../atomic-file.ts';
+import { type AtomicFile, openAtomic, writeFileAtomic } from '../atomic-file.ts';
 import {
   checkDescription,
   DATASET_FILE,
@@ -13,9 +13,12 @@ import {
   readDatasetFile,
   writeDatasetFile,
 } from '../dataset-file.ts';
-
-export const OUTPUT_FORMATS = ['csv', 'arrow'] as const;
-export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
+import { REJECTED_FILE } from './bad-rows.ts';
+import { csvCell } from './cells.ts';
+import type { OutputFormat } from './options.ts';
+import { csvToParquet } from './parquet.ts';
+import { type DataReport, REPORT_FILE, REPORT_PAGE } from './report.ts';
+import { reportPage } from './report-page.ts';
 
 /** Text is handed to the disk in pieces of about this many characters. */
 const TEXT_PIECE = 1_048_576;
@@ -24,12 +27,12 @@ const TEXT_PIECE = 1_048_576;
 export interface SplitFiles {
   readonly format: OutputFormat;
   readonly rows: Readonly<Record<Split, number>>;
-  commit(): Promise<void>;
+  commit(schema: DatasetSchema): Promise<void>;
   discard(): Promise<void>;
 }
 
-export interface CsvSplitFiles extends SplitFiles {
-  readonly format: 'csv';
+export interface TextSplitFiles extends SplitFiles {
+  readonly format: 'csv' | 'parquet';
   /** Returns a promise only when it has to wait for the disk. */
   add(split: Split, line: string): Promise<void> | undefined;
 }
@@ -40,9 +43,15 @@ export interface ArrowSplitFiles extends SplitFiles {
   add(split: Split, features: ArrayLike<number>, label: number): Promise<void> | undefined;
 }
 
-export async function openCsvSplits(folder: string, header: string): Promise<CsvSplitFiles> {
+/** Rows are taken as lines of csv. For Parquet DuckDB makes the files of them at the end, when the type of the features is known. */
+export async function openTextSplits(
+  folder: string,
+  format: 'csv' | 'parquet',
+  columns: readonly string[],
+): Promise<TextSplitFiles> {
   const rows = noRows();
   const files = await openAll((split) => openAtomic(join(folder, splitFile(split, 'csv'))));
+  const header = columns.map(csvCell).join(',');
   const pending: Record<Split, string> = { train: `${header}\n`, validation: `${header}\n`, test: `${header}\n` };
   const flush = async (split: Split) => {
     const piece = utf8(pending[split]);
@@ -50,19 +59,38 @@ export async function openCsvSplits(folder: string, header: string): Promise<Csv
     await files[split].write(piece);
   };
   return {
-    format: 'csv',
+    format,
     rows,
     add(split, line) {
       rows[split] += 1;
       pending[split] += `${line}\n`;
       return pending[split].length < TEXT_PIECE ? undefined : flush(split);
     },
-    async commit() {
+    async commit(schema) {
       for (const split of SPLITS) await flush(split);
-      for (const split of SPLITS) await files[split].commit();
+      if (format === 'parquet') await commitParquet(folder, files, columns, schema);
+      else for (const split of SPLITS) await files[split].commit();
     },
     discard: () => discardAll(files),
   };
+}
+
+async function commitParquet(
+  folder: string,
+  texts: Readonly<Record<Split, AtomicFile>>,
+  columns: readonly string[],
+  { label, dtype }: DatasetSchema,
+): Promise<void> {
+  const files = await openAll((split) => openAtomic(join(folder, splitFile(split, 'parquet'))));
+  try {
+    for (const split of SPLITS) {
+      await csvToParquet(texts[split].temporaryPath, files[split].temporaryPath, label, columns, dtype === 'uint8');
+      await texts[split].discard();
+    }
+    for (const split of SPLITS) await files[split].commit();
+  } finally {
+    await discardAll(files);
+  }
 }
 
 export async function openArrowSplits(
@@ -109,6 +137,20 @@ export async function openArrowSplits(
   };
 }
 
+/** What becomes of a dataset besides its rows. */
+export interface Findings {
+  readonly about: Omit<DatasetDescription, 'version' | 'splits'>;
+  /** Makes the report once the splits are known. */
+  readonly report: (description: DatasetDescription) => DataReport;
+  /** Lines of `rejected.jsonl`, where bad rows are put aside. */
+  readonly rejected: AtomicFile | undefined;
+}
+
+export interface Published {
+  readonly description: DatasetDescription;
+  readonly report: DataReport;
+}
+
 /**
  * Puts the files under their names and describes them. The description goes first when it is old and comes last when it is
  * new: whenever this is interrupted, either everything fits together or `dataset.json` is missing.
@@ -117,8 +159,8 @@ export async function openArrowSplits(
 export async function publish(
   folder: string,
   files: SplitFiles,
-  about: Omit<DatasetDescription, 'version' | 'splits'>,
-): Promise<DatasetDescription> {
+  { about, report: makeReport, rejected }: Findings,
+): Promise<Published> {
   const empty = SPLITS.filter((split) => files.rows[split] === 0);
   if (empty.length > 0) {
     const total = SPLITS.reduce((sum, split) => sum + files.rows[split], 0);
@@ -133,15 +175,20 @@ export async function publish(
     ...about,
     splits: { train: entry('train'), validation: entry('validation'), test: entry('test') },
   });
+  const report = makeReport(description);
   const previous = await readDatasetFile(folder).catch(() => undefined);
   await rm(join(folder, DATASET_FILE), { force: true });
-  await files.commit();
+  await files.commit(description.schema);
   for (const split of SPLITS) {
     const old = previous?.splits[split].file;
     if (old !== undefined && old !== description.splits[split].file) await rm(join(folder, old), { force: true });
   }
+  if (rejected === undefined) await rm(join(folder, REJECTED_FILE), { force: true });
+  else await rejected.commit();
+  await writeFileAtomic(join(folder, REPORT_FILE), `${JSON.stringify(report, null, 2)}\n`);
+  await writeFileAtomic(join(folder, REPORT_PAGE), reportPage(report));
   await writeDatasetFile(folder, description);
-  return description;
+  return { description, report };
 }
 
 export function splitFile(split: Split, format: OutputFormat): string {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { readArrowFile } from '../../../../runtime/data/arrow-file.ts';
 import { readDatasetFile } from '../../../../runtime/data/dataset-file.ts';
+import type { PrepareOptions } from '../../../../runtime/data/prepare/options.ts';
 import { prepareData } from '../../../../runtime/data/prepare/prepare.ts';
-import type { PrepareOptions } from '../../../../runtime/data/prepare/settings.ts';
 import type { DataProgress } from '../../../../runtime/data/progress.ts';
 import { SPLITS } from '../../../../runtime/statements/manifest.ts';
 import { rejection } from '../../rejection.ts';
@@ -26,13 +26,17 @@ async function prepare(text: string, options: Partial<PrepareOptions> = {}) {
   return prepareData({ inputPath: input, outputDir: output, ...options });
 }
 
+/** What a folder holds afterwards, sorted. */
+const filesOf = (format: string) =>
+  ['dataset.json', 'report.html', 'report.json', ...SPLITS.map((split) => `${split}.${format}`)].sort();
+
 const lines = async (split: string, at = output) =>
   (await readFile(join(at, `${split}.csv`), 'utf8')).trimEnd().split('\n');
 
 test('checks, splits and describes', async () => {
   const { description, rows } = await prepare(csvText(300));
   expect(rows).toBe(300);
-  expect((await readdir(output)).sort()).toEqual(['dataset.json', 'test.csv', 'train.csv', 'validation.csv']);
+  expect((await readdir(output)).sort()).toEqual(filesOf('csv'));
   expect(await readDatasetFile(output)).toEqual(description);
   expect(description.name).toBe('my-data');
   expect(description.schema).toMatchObject({
@@ -136,7 +140,7 @@ test('csv becomes Arrow with the same rows', async () => {
 test('another format replaces the files of the one before', async () => {
   await prepare(csvText());
   await prepare(csvText(), { outputFormat: 'arrow' });
-  expect((await readdir(output)).sort()).toEqual(['dataset.json', 'test.arrow', 'train.arrow', 'validation.arrow']);
+  expect((await readdir(output)).sort()).toEqual(filesOf('arrow'));
 });
 
 test('progress never goes back and ends at the end', async () => {
@@ -219,7 +223,11 @@ test.each<[string, string, Partial<PrepareOptions>, string[]]>([
 
 test.each([
   ['a missing file', { inputPath: 'nowhere.csv' }, 'no file or folder at nowhere.csv'],
-  ['an unknown type', { dataType: 'cvs' as 'csv' }, "unknown data type 'cvs', did you mean csv? known are csv, idx"],
+  [
+    'an unknown type',
+    { dataType: 'cvs' as 'csv' },
+    "unknown data type 'cvs', did you mean csv? known are csv, tsv, jsonl, parquet, npy, idx, images",
+  ],
   ['a type it is not', { dataType: 'idx' as const }, 'is a file, wanted the folder of NAME-images-idx3-ubyte'],
 ])('refuses %s', async (_, options, message) => {
   await expect(prepare(good, options)).rejects.toThrow(rejection('CONFIG_INVALID', message));
@@ -229,7 +237,7 @@ test.each([
 test('refuses a name that does not say what it holds, and a folder for csv', async () => {
   await writeFile(join(folder, 'data.bin'), good);
   await expect(prepareData({ inputPath: join(folder, 'data.bin'), outputDir: output })).rejects.toThrow(
-    rejection('CONFIG_INVALID', 'wanted --data-type csv or idx'),
+    rejection('CONFIG_INVALID', 'wanted --data-type csv, tsv, jsonl, parquet, npy, idx, images'),
   );
   await expect(prepareData({ inputPath: folder, outputDir: output, dataType: 'csv' })).rejects.toThrow(
     rejection('CONFIG_INVALID', 'is a folder, wanted a csv file'),
@@ -248,6 +256,6 @@ test('a mistake leaves what an earlier run made as it was', async () => {
   await prepare(good);
   const before = await readFile(join(output, 'train.csv'), 'utf8');
   await expect(prepare(withLine(30, 'x,1,0'))).rejects.toThrow(rejection('CONFIG_INVALID', 'line 30'));
-  expect((await readdir(output)).sort()).toEqual(['dataset.json', 'test.csv', 'train.csv', 'validation.csv']);
+  expect((await readdir(output)).sort()).toEqual(filesOf('csv'));
   expect(await readFile(join(output, 'train.csv'), 'utf8')).toBe(before);
 });

@@ -1,14 +1,20 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parseClasses } from '../../../../runtime/data/prepare/labels.ts';
-import { parseShares, rowSplitter, type Shares } from '../../../../runtime/data/prepare/split.ts';
+import {
+  ClassShares,
+  parseShares,
+  rowPosition,
+  type Shares,
+  shareSplitter,
+} from '../../../../runtime/data/prepare/split.ts';
 import { rejection } from '../../rejection.ts';
 
 test('shares are kept, and only their proportion counts', () => {
   const rows = Array.from({ length: 20_000 }, (_, i) => `row ${i}`);
   const count = (shares: Shares) => {
-    const splitOf = rowSplitter(1, shares);
-    const splits = rows.map((row) => splitOf(row));
+    const [positionOf, splitOf] = [rowPosition(1), shareSplitter(shares)];
+    const splits = rows.map((row) => splitOf(positionOf(row), ''));
     return {
       train: splits.filter((split) => split === 'train').length,
       test: splits.filter((split) => split === 'test').length,
@@ -23,12 +29,37 @@ test('shares are kept, and only their proportion counts', () => {
 test('a row decides alone, as text or as bytes', () => {
   fc.assert(
     fc.property(fc.array(fc.string({ maxLength: 9000 }), { minLength: 1 }), fc.nat(), (rows, seed) => {
-      const splitOf = rowSplitter(seed, [1, 1, 1]);
-      const forwards = rows.map((row) => splitOf(row));
-      const backwards = [...rows].reverse().map((row) => splitOf(new TextEncoder().encode(row)));
+      const positionOf = rowPosition(seed);
+      const forwards = rows.map((row) => positionOf(row));
+      const backwards = [...rows].reverse().map((row) => positionOf(new TextEncoder().encode(row)));
       expect(backwards.reverse()).toEqual(
-        forwards.map((split, i) => (rows[i]?.isWellFormed() ? split : backwards[rows.length - 1 - i])),
+        forwards.map((position, i) => (rows[i]?.isWellFormed() ? position : backwards[rows.length - 1 - i])),
       );
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test('with classes of any sizes each has its shares, whatever the order of the rows', () => {
+  const sizes = fc.array(fc.integer({ min: 200, max: 2000 }), { minLength: 2, maxLength: 5 });
+  fc.assert(
+    fc.property(sizes, fc.nat(), (classes, seed) => {
+      const positionOf = rowPosition(seed);
+      const rows = classes.flatMap((size, label) =>
+        Array.from({ length: size }, (_, i) => ({ label: String(label), position: positionOf(`${label},${i}`) })),
+      );
+      const splitsOf = (order: typeof rows) => {
+        const shares = new ClassShares();
+        for (const { position, label } of order) shares.add(position, label);
+        const splitOf = shares.splitter([0.7, 0.2, 0.1]);
+        return rows.map(({ position, label }) => splitOf(position, label));
+      };
+      const splits = splitsOf(rows);
+      expect(splitsOf([...rows].reverse())).toEqual(splits);
+      classes.forEach((size, label) => {
+        const inTrain = rows.filter((row, i) => row.label === String(label) && splits[i] === 'train').length;
+        expect(Math.abs(inTrain - 0.7 * size)).toBeLessThanOrEqual(4);
+      });
     }),
     { numRuns: 20 },
   );
