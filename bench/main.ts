@@ -5,6 +5,7 @@ import { benchFeed } from './feed.ts';
 import { benchFit } from './fit.ts';
 import type { Measure } from './measure.ts';
 import { benchParse } from './parse.ts';
+import { benchPrepare } from './prepare.ts';
 import { benchSeal } from './seal.ts';
 import { benchSynth } from './synth.ts';
 
@@ -15,6 +16,7 @@ interface Benchmark {
 }
 
 const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
+  prepare: { summary: 'csv into checked splits: rate of DuckDB alone, which checks nothing', run: benchPrepare },
   seal: { summary: 'seal and open in memory: >= 0.8 of AES-256-GCM; -work: of it and SHA-256', run: benchSeal },
   environment: { summary: 'machine to released key on the emulator: < 1000 ms', run: benchEnvironment },
   parse: { summary: 'bytes allocated to read a bundle of evidence, and times its size', run: benchParse },

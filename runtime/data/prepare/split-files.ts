@@ -166,7 +166,7 @@ export async function publish(
     const total = SPLITS.reduce((sum, split) => sum + files.rows[split], 0);
     throw new SecureTrainingError(
       'CONFIG_INVALID',
-      `none of the ${total} rows went to ${empty.join(' and ')}: give more rows, or larger shares with --split`,
+      `none of the ${total} rows went to ${empty.join(' and ')}: give more rows, larger shares with --split, or another --seed`,
     );
   }
   const entry = (split: Split) => ({ file: splitFile(split, files.format), rows: files.rows[split] });
