@@ -17,6 +17,8 @@ export interface SubscriptionReader {
   coreUsage(subscriptionId: string, location: string): Promise<ReadonlyMap<string, CoreUsage>>;
   /** Whether the tenant has a service principal of this application. */
   hasServicePrincipal(appId: string): Promise<boolean>;
+  /** Resource ids of its vaults; empty where it shows the caller none. */
+  vaults(subscriptionId: string): Promise<readonly string[]>;
   /** A key as the control plane shows it, which is without the lock of its policy; `undefined` where there is none. */
   vaultKey(vaultId: string, name: string): Promise<ControlPlaneKey | undefined>;
 }
@@ -105,6 +107,11 @@ export function subscriptionReader(network: Network, credential: TokenCredential
       const filter = encodeURIComponent(`appId eq '${appId}'`);
       const url = `${GRAPH}/v1.0/servicePrincipals?$filter=${filter}&$select=id`;
       return (await list(`service principal of ${appId}`, url)).length > 0;
+    },
+    async vaults(id) {
+      const filter = encodeURIComponent("resourceType eq 'Microsoft.KeyVault/vaults'");
+      const url = `${subscription(id)}/resources?api-version=2021-04-01&$filter=${filter}`;
+      return (await list(`vaults of ${id}`, url)).map((item) => String(item.id));
     },
     async vaultKey(vaultId, name) {
       const found = await get(`key ${name}`, `${MANAGEMENT}${vaultId}/keys/${name}?api-version=2026-02-01`);

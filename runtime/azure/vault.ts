@@ -1,11 +1,13 @@
 import type { TokenCredential } from '@azure/core-auth';
 import { KeyClient, type KeyVaultKey } from '@azure/keyvault-keys';
-import { toBase64Url } from '../crypto/bytes.ts';
+import { fromBase64, toBase64Url, utf8 } from '../crypto/bytes.ts';
 import type { RsaPublicJwk } from '../crypto/jwk.ts';
 import { type ErrorCode, SecureTrainingError } from '../errors.ts';
+import type { KeyUnwrapper } from '../keys/escrow.ts';
 import { isTransientDenial, type KeyReleaseRequest, type KeyReleaser } from '../keys/release.ts';
 import { HttpFailure, httpFailure, toServiceError } from './http-failure.ts';
 import { attemptSignal, type Network } from './network.ts';
+import { parseJson, request } from './request.ts';
 import { withRetry } from './retry.ts';
 
 /** What a vault says about one version of a key. */
@@ -24,7 +26,7 @@ export interface VaultKey {
   readonly releasePolicy?: { readonly data: Uint8Array; readonly immutable: boolean };
 }
 
-export interface VaultClient extends KeyReleaser {
+export interface VaultClient extends KeyReleaser, KeyUnwrapper {
   /**
    * The newest version when none is named; `undefined` when there is no such key.
    * @throws {@link SecureTrainingError} `CONFIG_INVALID` when the caller lacks the role
@@ -47,6 +49,16 @@ export interface VaultClient extends KeyReleaser {
    */
   disableKey(name: string, version: string, abortSignal?: AbortSignal): Promise<void>;
   /**
+   * By REST: the SDK refuses a key that has expired, which a vault goes on unwrapping with.
+   * @throws {@link SecureTrainingError} `CONFIG_INVALID` when the caller lacks the role, or the key its key_ops
+   */
+  unwrapKey(
+    name: string,
+    version: string,
+    wrapped: Uint8Array,
+    abortSignal?: AbortSignal,
+  ): Promise<Uint8Array | undefined>;
+  /**
    * The vault's signed reply (JWS), not yet verified: `openRelease` does that.
    * @throws {@link SecureTrainingError} `RELEASE_DENIED` with the vault's reason, `UNAVAILABLE` while it cannot judge the token
    */
@@ -58,6 +70,9 @@ const RELEASE_ALGORITHM = 'RSA_AES_KEY_WRAP_256';
 /** As vaults write it back (azure-sdk-for-js recordings). */
 const POLICY_CONTENT_TYPE = 'application/json; charset=utf-8';
 const KEY_SIZE = 3072;
+const VAULT_SCOPE = 'https://vault.azure.net/.default';
+/** Key Vault keys, data plane, `unwrapKey`: `{alg, value}` in, `{kid, value}` out, the same since 7.0. */
+const API_VERSION = '7.4';
 const ATTEMPT_TIMEOUT_IN_MS = 30_000;
 
 /**
@@ -124,6 +139,25 @@ export function vaultClient(network: Network, credential: TokenCredential, vault
         client.updateKeyProperties(name, version, { enabled: false, abortSignal: signal }),
       );
       if (key === undefined) throw new SecureTrainingError('CONFIG_INVALID', `${what}: there is no such version`);
+    },
+    async unwrapKey(name, version, wrapped, abortSignal) {
+      const what = `unwrapping with ${name} of ${vaultHost}`;
+      const response = await request(network, {
+        what,
+        denied: 'CONFIG_INVALID',
+        as: { credential, scope: VAULT_SCOPE },
+        method: 'POST',
+        url: `https://${vaultHost}/keys/${name}/${version}/unwrapkey?api-version=${API_VERSION}`,
+        headers: { 'content-type': 'application/json' },
+        body: utf8(JSON.stringify({ alg: 'RSA-OAEP-256', value: toBase64Url(wrapped) })),
+        // 400: the padding does not come out right.
+        accepted: [400],
+        ...(abortSignal === undefined ? {} : { abortSignal }),
+      });
+      if (response.status === 400) return undefined;
+      const { value } = parseJson(what, response, 'UNAVAILABLE') as { readonly value?: unknown };
+      response.body.fill(0);
+      return fromBase64(String(value), `${what}: value`);
     },
     async release({ vaultHost: asked, keyName, keyVersion, token, nonce }, abortSignal) {
       if (asked !== vaultHost) throw new TypeError(`this client speaks to ${vaultHost}, not to ${asked}`);

@@ -54,6 +54,17 @@ export function unwrapCek(
   } catch {
     // OpenSSL tells lengths and paddings apart in its errors; nobody else needs to.
   }
+  return readUnwrapped(plaintext, { name, protocol });
+}
+
+/**
+ * The key in what somebody else unwrapped, a vault for example: `protocol | CEK`, which is zeroed.
+ * @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED`, as {@link unwrapCek}
+ */
+export function readUnwrapped(
+  plaintext: Uint8Array,
+  { name = 'object', protocol = '2.0' }: { readonly name?: string; readonly protocol?: SealingProtocol } = {},
+): KeyObject {
   try {
     const prefix = new Uint8Array(PREFIX_LENGTH);
     prefix.set(utf8(protocol));

@@ -2,7 +2,7 @@ import { ENCRYPTION_DATA, parseEncryptionData } from '../crypto/encryption-data.
 import { SecureTrainingError } from '../errors.ts';
 import { type KeySlots, parseKeySlots, serialiseKeySlots } from '../keys/slots.ts';
 import type { BlobCopy, BlobStore } from './blob-store.ts';
-import { KEYS_FILE } from './sealed-folder.ts';
+import { KEYS_FILE, REENCRYPTION_FOLDER } from './sealed-folder.ts';
 
 /** Where a key's id was found. Zero everywhere: nothing below the prefix refers to it. */
 interface KeyUses {
@@ -17,7 +17,7 @@ export interface KeyInventory {
   readonly copies: number;
   /** By key id. */
   readonly keys: Readonly<Record<string, KeyUses>>;
-  /** Older, snapshot or deleted `keys.json`, which nobody reads here: any of them may hold slots of any key. */
+  /** Older, snapshot or deleted `keys.json`, and records of a re-encryption, which nobody reads here: any may hold slots of any key. */
   readonly oldSlotFiles: number;
 }
 
@@ -38,8 +38,9 @@ export async function takeInventory(store: BlobStore, prefix: string): Promise<K
     copies++;
     const json = metadata[ENCRYPTION_DATA];
     if (json !== undefined) usesOf(parseEncryptionData(json, `${ENCRYPTION_DATA} of ${name}`).keyId).metadata[kind]++;
-    if (!isSlotFile(name)) continue;
-    if (kind !== 'live') {
+    const isRecord = name.includes(`/${REENCRYPTION_FOLDER}/`);
+    if (!isSlotFile(name) && !isRecord) continue;
+    if (kind !== 'live' || isRecord) {
       oldSlotFiles++;
       continue;
     }
@@ -47,6 +48,11 @@ export async function takeInventory(store: BlobStore, prefix: string): Promise<K
     for (const own of Object.values(slots.objects)) for (const { keyId } of own) usesOf(keyId).slots++;
   }
   return { copies, keys: Object.fromEntries([...keys].sort(([a], [b]) => (a < b ? -1 : 1))), oldSlotFiles };
+}
+
+/** Keys that live objects are sealed to. */
+export function keysInUse({ keys }: KeyInventory): ReadonlySet<string> {
+  return new Set(Object.keys(keys).filter((keyId) => (keys[keyId]?.metadata.live ?? 0) > 0));
 }
 
 /**
@@ -70,23 +76,29 @@ export function stillInUse(
     deleted === 0 ? undefined : `${deleted} deleted blobs name it, until their retention ends`,
     inventory.oldSlotFiles === 0
       ? undefined
-      : `${inventory.oldSlotFiles} older copies of ${KEYS_FILE} may have slots of it`,
+      : `${inventory.oldSlotFiles} older copies of ${KEYS_FILE} or records of a re-encryption may have slots of it`,
   ].filter((line) => line !== undefined);
 }
 
 /**
- * Takes a key's slots out of every `keys.json` below `prefix`. An object that would have no vault key left keeps them.
+ * Takes a key's slots out of every `keys.json` below `prefix`. An object that no other key is left for keeps them.
+ * @param inUse keys that live objects are sealed to, by {@link takeInventory}: an escrow key in a vault is none of them
  * @returns objects that lost a slot
  * @throws {@link SecureTrainingError} `UNAVAILABLE` when somebody else wrote in between
  */
-export async function removeSlots(store: BlobStore, prefix: string, keyId: string): Promise<number> {
+export async function removeSlots(
+  store: BlobStore,
+  prefix: string,
+  keyId: string,
+  inUse: ReadonlySet<string>,
+): Promise<number> {
   let removed = 0;
   for await (const { name } of store.list(prefix)) {
     if (!isSlotFile(name)) continue;
     const { slots, etag } = await readSlotFile(store, name);
     const objects = Object.entries(slots.objects).map(([object, own]) => {
       const left = own.filter((slot) => slot.keyId !== keyId);
-      const isNeeded = !left.some((slot) => slot.keyId.startsWith('https://'));
+      const isNeeded = !left.some((slot) => inUse.has(slot.keyId));
       if (left.length === own.length || isNeeded) return [object, own] as const;
       removed++;
       return [object, left] as const;

@@ -1,18 +1,10 @@
-import type { KeyObject } from 'node:crypto';
 import { fromBase64, sha256, toHex } from '../crypto/bytes.ts';
 import { ENCRYPTION_DATA, encryptionDataJson, parseEncryptionData } from '../crypto/encryption-data.ts';
-import { type EcPublicJwk, importJwk, rsaPublicJwk, thumbprint } from '../crypto/jwk.ts';
-import { unwrapCek, wrapCek } from '../crypto/key-wrap.ts';
+import { type EcPublicJwk, importJwk } from '../crypto/jwk.ts';
+import { wrapCek } from '../crypto/key-wrap.ts';
 import { SecureTrainingError } from '../errors.ts';
-import {
-  addSlot,
-  type KeySlots,
-  parseKeySlots,
-  type Slot,
-  serialiseKeySlots,
-  slotOf,
-  thumbprintKeyId,
-} from '../keys/slots.ts';
+import { type EscrowKey, openEscrowSlot } from '../keys/escrow.ts';
+import { addSlot, type KeySlots, parseKeySlots, type Slot, serialiseKeySlots, slotOf } from '../keys/slots.ts';
 import { checkKeyBinding, type Manifest, type ManifestObject, verifyManifest } from '../statements/manifest.ts';
 import type { BlobStore } from './blob-store.ts';
 import type { OnDataProgress } from './progress.ts';
@@ -26,8 +18,8 @@ export interface RotateOptions {
   readonly prefix: string;
   /** Who must have signed the manifest. */
   readonly ownerKey: EcPublicJwk;
-  /** Private half of the key in the escrow slots: the owner's own. */
-  readonly escrowKey: KeyObject;
+  /** Opens the owner's own slots: the first of these that an object has one of. */
+  readonly escrowKeys: readonly EscrowKey[];
   /** What the content keys are wrapped to from now on. */
   readonly to: SealingKey;
   readonly onProgress?: OnDataProgress;
@@ -48,8 +40,8 @@ export interface RotatedDataset {
 
 /** Content keys unwrapped before `keys.json` is written: what a kill may lose. */
 const BATCH = 500;
-/** Metadata writes in flight. */
-const PARALLEL_WRITES = 8;
+/** Requests in flight: metadata writes, and unwrappings where the escrow key is in a vault. */
+const PARALLEL = 8;
 /** How often another writer may get in between before this one gives up. */
 const ATTEMPTS = 10;
 
@@ -78,7 +70,7 @@ export async function rotateDataset(options: RotateOptions): Promise<RotatedData
   for (let start = 0; start < objects.length; start += BATCH) {
     options.abortSignal?.throwIfAborted();
     const batch = objects.slice(start, start + BATCH);
-    const wrapped = wrapMissing(options, manifest.ownerId, batch, slots);
+    const wrapped = await wrapMissing(options, manifest.ownerId, batch, slots);
     for (const name of wrapped.keys()) changed.add(name);
     slots = wrapped.size === 0 ? slots : await writeSlots(options, wrapped);
     await eachOf(batch, async (object) => {
@@ -111,29 +103,21 @@ async function readSlotsBlob(store: BlobStore, prefix: string): Promise<{ slots:
 }
 
 /** Fresh slots, by object, for those that have none of the new key. */
-function wrapMissing(
-  { escrowKey, to }: RotateOptions,
+async function wrapMissing(
+  { escrowKeys, to }: RotateOptions,
   ownerId: string,
   objects: readonly ManifestObject[],
   slots: KeySlots,
-): Map<string, Slot> {
-  const escrow = thumbprintKeyId(thumbprint(rsaPublicJwk(escrowKey)));
+): Promise<Map<string, Slot>> {
   const kek = importJwk(to.jwk);
   const wrapped = new Map<string, Slot>();
-  for (const object of objects) {
+  await eachOf(objects, async (object) => {
     const own = slots.objects[object.name];
-    if (own?.some(({ keyId }) => keyId === to.keyId) === true) continue;
-    const slot = own?.find(({ keyId }) => keyId === escrow);
-    if (slot === undefined) {
-      const message = `${object.name}: it has no key slot of this owner's key: sealed with --no-escrow, or with another key?`;
-      throw new SecureTrainingError('CIPHERTEXT_REJECTED', message);
-    }
-    const cek = unwrapCek(fromBase64(slot.encryptedKey, `escrow slot of ${object.name}`), escrowKey, {
-      name: object.name,
-    });
+    if (own?.some(({ keyId }) => keyId === to.keyId) === true) return;
+    const cek = await openEscrowSlot(object.name, own, escrowKeys);
     checkKeyBinding(cek, ownerId, object);
     wrapped.set(object.name, slotOf(to.keyId, wrapCek(cek, kek)));
-  }
+  });
   return wrapped;
 }
 
@@ -187,7 +171,7 @@ async function eachOf<T>(items: readonly T[], work: (item: T) => Promise<void>):
   const worker = async () => {
     for (const item of queue) await work(item);
   };
-  const workers = await Promise.allSettled(Array.from({ length: PARALLEL_WRITES }, worker));
+  const workers = await Promise.allSettled(Array.from({ length: PARALLEL }, worker));
   // All have ended: nothing is still writing when this returns.
   for (const outcome of workers) if (outcome.status === 'rejected') throw outcome.reason;
 }

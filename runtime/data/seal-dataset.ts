@@ -38,6 +38,11 @@ export interface SealOptions {
    * @default - no escrow slot
    */
   readonly escrow?: RsaPublicJwk;
+  /**
+   * Versioned id of the escrow key where it is in a vault.
+   * @default - its thumbprint
+   */
+  readonly escrowKeyId?: string;
   /** Private P-256 key that signs the manifest. */
   readonly ownerKey: KeyObject;
   /** @default - the name in dataset.json */
@@ -145,7 +150,8 @@ async function* shardsToSeal(
   options: SealOptions,
 ): AsyncGenerator<ShardToSeal> {
   const rowsPerShard = options.rowsPerShard ?? Math.min(SHARD_ROWS, shardRows(schema.featureCount, schema.dtype));
-  const { kek, escrow, abortSignal } = options;
+  const { kek, escrow, escrowKeyId, abortSignal } = options;
+  const own = { ...(escrow === undefined ? {} : { escrow }), ...(escrowKeyId === undefined ? {} : { escrowKeyId }) };
   for (const { path, split, objectName } of targets) {
     const shards = readPreparedRows(path, schema, split, rowsPerShard);
     let count = 0;
@@ -160,7 +166,7 @@ async function* shardsToSeal(
       current = await shards.next();
       const name = count === 0 && current.done === true ? objectName : shardName(objectName, count);
       count++;
-      yield { name, split, rows, folder, ownerId, kek, ...(escrow === undefined ? {} : { escrow }) };
+      yield { name, split, rows, folder, ownerId, kek, ...own };
     }
     if (found !== splits[split].rows) {
       throw new SecureTrainingError(

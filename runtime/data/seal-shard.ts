@@ -32,6 +32,8 @@ export interface ShardToSeal {
   readonly kek: SealingKey;
   /** @default - no escrow slot */
   readonly escrow?: RsaPublicJwk;
+  /** @default - the escrow key's thumbprint */
+  readonly escrowKeyId?: string;
 }
 
 export interface SealedShard {
@@ -53,7 +55,7 @@ export async function sealShard(shard: ShardToSeal): Promise<SealedShard> {
   const encryptedKey = wrapCek(cek, importJwk(kek.jwk));
   const slots = [slotOf(kek.keyId, encryptedKey)];
   if (escrow !== undefined && thumbprint(escrow) !== thumbprint(kek.jwk)) {
-    slots.push(slotOf(thumbprintKeyId(thumbprint(escrow)), wrapCek(cek, importJwk(escrow))));
+    slots.push(slotOf(shard.escrowKeyId ?? thumbprintKeyId(thumbprint(escrow)), wrapCek(cek, importJwk(escrow))));
   }
   const data = encryptionDataJson({
     keyId: kek.keyId,

@@ -10,6 +10,8 @@ import { writeFileAtomic } from './atomic-file.ts';
 /** Names in a folder of sealed objects, the same on a disk and in the store. */
 export const MANIFEST_FILE = 'manifest.dsse.json';
 export const KEYS_FILE = 'keys.json';
+/** Only in the store, while a version is made by re-encryption: one signed record of each object that is done. */
+export const REENCRYPTION_FOLDER = 'reencrypt';
 /** Only on the owner's disk: what sealing and uploading must remember of this folder. */
 const STATE_FILE = 'ctrain-state.json';
 

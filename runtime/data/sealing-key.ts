@@ -34,6 +34,51 @@ export function checkSealingKey(keyName: string, key: SealingKeyFacts): void {
   });
 }
 
+/** What a vault says about a key that an owner wants to keep a slot for. */
+export interface EscrowKeyFacts extends SealingKeyFacts {
+  /** Versioned id. */
+  readonly kid: string;
+  /** RFC 7638 thumbprint of its public half. */
+  readonly thumbprint: string;
+}
+
+/** What an escrow key must not be, and where it must not lie, as far as either is known. */
+export interface EscrowSurroundings {
+  /** Keys that data are sealed to: ids without a version, and thumbprints. */
+  readonly datasetKeys: readonly string[];
+  /** Host names. */
+  readonly platformVaults: readonly string[];
+}
+
+/**
+ * Checks that an escrow key can be used by its owner, and by the owner alone as far as a key shows that: not one that a
+ * machine gets, not one that lies where the platform's people have roles.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID`, one failure per reason
+ */
+export function checkEscrowKey(keyName: string, key: EscrowKeyFacts, around: EscrowSurroundings): void {
+  const { host } = new URL(key.kid);
+  const isDatasetKey = [key.kid.slice(0, key.kid.lastIndexOf('/')), key.thumbprint].some((known) =>
+    around.datasetKeys.includes(known),
+  );
+  const failures = [
+    key.enabled ? undefined : 'it is disabled',
+    key.keyOps.includes('unwrapKey')
+      ? undefined
+      : `key_ops: found ${key.keyOps.join(', ') || 'none'}, wanted unwrapKey among them: nothing could be opened with it`,
+    isDatasetKey ? "it is the dataset's own key: losing that would lose both" : undefined,
+    key.exportable || key.releasePolicy !== undefined
+      ? 'it is exportable: its private half could leave the vault, and an attested machine might get it'
+      : undefined,
+    around.platformVaults.includes(host)
+      ? `${host} is a vault of the platform, whose people could open the data: wanted one of the owner's own`
+      : undefined,
+  ].filter((failure) => failure !== undefined);
+  if (failures.length === 0) return;
+  throw new SecureTrainingError('CONFIG_INVALID', `key ${keyName} is no escrow key: ${failures.join('; ')}`, {
+    failures,
+  });
+}
+
 /** How long before a key expires people are told. */
 const WARNED_DAYS = 30;
 const DAY_IN_MS = 86_400_000;

@@ -189,7 +189,11 @@ async function checkLocalObject(folder: string, object: ManifestObject): Promise
   }
 }
 
-async function checkRemoteObject(
+/**
+ * Reads an object back from the store and checks it against leaves and signed root; no key is needed.
+ * @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED`, `UNAVAILABLE` when it is not there or changes meanwhile
+ */
+export async function checkRemoteObject(
   store: BlobStore,
   prefix: string,
   object: ManifestObject,

@@ -116,18 +116,18 @@ export const datasetSchemaShape: Check<DatasetSchema> = where(
   },
 );
 
+/** Shape of {@link ManifestObject}, for whoever else states one. */
+export const manifestObjectShape: Check<ManifestObject> = where(
+  members<ManifestObject>({ ...sealedMembers, split: oneOf(...SPLITS), rows: integer(1), keyBinding: hexSha256 }),
+  consistentSizes,
+);
+
 const manifestShape = members<Manifest>({
   ownerId: keyThumbprint,
   dataset: fileName,
   version: integer(1),
   schema: datasetSchemaShape,
-  objects: list(
-    where(
-      members<ManifestObject>({ ...sealedMembers, split: oneOf(...SPLITS), rows: integer(1), keyBinding: hexSha256 }),
-      consistentSizes,
-    ),
-    { minimum: 1, maximum: MAXIMUM_OBJECTS, keyOf: ({ name }) => name },
-  ),
+  objects: list(manifestObjectShape, { minimum: 1, maximum: MAXIMUM_OBJECTS, keyOf: ({ name }) => name }),
 });
 
 /**

@@ -6,8 +6,9 @@ import { DEFAULT_SEALED_FOLDER, planSealing } from '../../runtime/data/sealing-t
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { parseKeyId, thumbprintKeyId } from '../../runtime/keys/slots.ts';
 import { openContext } from '../context.ts';
-import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
+import { DEFAULT_KEY_FILE, type LocalKeys, loadLocalKeys } from '../local-keys.ts';
 import { bytes, count, terminalReporter } from '../progress.ts';
+import { escrowInVault, fileEscrow } from '../run/escrow-key.ts';
 import { chooseKeyName } from '../run/key-name.ts';
 import { vaultKey } from '../run/vault-key.ts';
 import { showing } from '../show-data-progress.ts';
@@ -24,6 +25,7 @@ interface EncryptFlags {
   readonly dataset?: string;
   readonly datasetVersion?: string;
   readonly escrow: boolean;
+  readonly escrowKey?: string;
   readonly jobs?: string;
   readonly deployment?: string;
   readonly json?: boolean;
@@ -48,7 +50,11 @@ export function encryptDataCommand(): Command {
       '--dataset-version <number>',
       'lowest version to give it (default: the one being worked on, or the next after an upload)',
     )
-    .option('--no-escrow', 'no key slot for your own key: data whose vault key is lost is lost')
+    .option('--escrow-key <key>', 'vault key of yours that may unwrap, by name or id, instead of your key file')
+    .option(
+      '--no-escrow',
+      'no key slot for your own key: data whose vault key is lost is lost, and no key can be rotated',
+    )
     .option('--jobs <count>', 'objects sealed at the same time (default: as many as pay, by size and processor)')
     .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .option('--json', 'print the result as JSON')
@@ -60,6 +66,10 @@ Examples:
   $ ctrain encrypt-data -i processed                 all splits into encrypted/
   $ ctrain encrypt-data -i processed --key-file kek.jwk   without a network
 
+An escrow slot is how you, and nobody else, open what you sealed without a machine: rotate-keys needs it. Its key is your
+key file's, or with --escrow-key one of a vault of your own: not exportable, key_ops with unwrapKey, the role for you alone.
+Only its public half is used here. --no-escrow costs both: no recovery and no rotation, short of sealing the rows again.
+
 A split of more than 8,192 rows (or 16 MiB) becomes NAME-00000.enc, NAME-00001.enc and so on. A vault key is refused unless
 it is exportable, its release policy is locked and wrapKey is all that it may do.`,
     )
@@ -68,7 +78,7 @@ it is exportable, its release policy is locked and wrapKey is all that it may do
       const jobs = flags.jobs === undefined ? undefined : readJobs(flags.jobs);
       const owner = await loadLocalKeys(flags.ownerKey);
       const reporter = terminalReporter(process.stderr, { quiet: json === true });
-      const kek = await findKey(flags, reporter.line);
+      const { kek, escrow } = await findKeys(flags, owner, reporter.line);
       const result = await reporter.step(
         'encrypt data',
         (show) =>
@@ -78,7 +88,7 @@ it is exportable, its release policy is locked and wrapKey is all that it may do
             ownerKey: owner.signing,
             onProgress: showing(show),
             ...(outputPath === undefined ? {} : { outputPath }),
-            ...(flags.escrow ? { escrow: owner.recipientJwk } : {}),
+            ...(escrow === undefined ? {} : { escrow: escrow.jwk, escrowKeyId: escrow.keyId }),
             ...(jobs === undefined ? {} : { jobs }),
             ...(dataset === undefined ? {} : { dataset }),
             ...(datasetVersion === undefined ? {} : { lowestVersion: Number(datasetVersion || Number.NaN) }),
@@ -114,20 +124,33 @@ function readJobs(text: string): number {
   );
 }
 
-async function findKey(flags: EncryptFlags, log: (line: string) => void): Promise<SealingKey> {
-  if (flags.keyFile === undefined) {
-    // Before an emulator is started for nothing.
-    await planSealing(flags.inputPath, flags.outputPath);
-    const context = await openContext(flags.deployment, log);
-    try {
-      return await vaultKey(context, chooseKeyName(context.deployment, flags.keyName), log);
-    } finally {
-      await context.close();
-    }
-  }
-  if (flags.keyName !== undefined)
+interface Keys {
+  readonly kek: SealingKey;
+  /** `undefined`: none was asked for. */
+  readonly escrow: SealingKey | undefined;
+}
+
+async function findKeys(flags: EncryptFlags, owner: LocalKeys, log: (line: string) => void): Promise<Keys> {
+  const { keyName, keyFile, escrowKey } = flags;
+  if (keyName !== undefined && keyFile !== undefined)
     throw new SecureTrainingError('CONFIG_INVALID', 'found both --key-name and --key-file, wanted one of them');
-  return readSealingKey(flags.keyFile);
+  if (escrowKey !== undefined && !flags.escrow)
+    throw new SecureTrainingError('CONFIG_INVALID', 'found both --escrow-key and --no-escrow, wanted one of them');
+  const own = flags.escrow ? fileEscrow(owner).sealTo : undefined;
+  if (keyFile !== undefined && escrowKey === undefined) return { kek: await readSealingKey(keyFile), escrow: own };
+  // Before an emulator is started for nothing.
+  await planSealing(flags.inputPath, flags.outputPath);
+  const context = await openContext(flags.deployment, log);
+  try {
+    const kek =
+      keyFile === undefined
+        ? await vaultKey(context, chooseKeyName(context.deployment, keyName), log)
+        : await readSealingKey(keyFile);
+    const escrow = escrowKey === undefined ? own : (await escrowInVault(context, escrowKey, [kek], log)).sealTo;
+    return { kek, escrow };
+  } finally {
+    await context.close();
+  }
 }
 
 /**

@@ -3,23 +3,21 @@ import { type VaultClient, type VaultKey, vaultClient } from '../../runtime/azur
 import { utf8 } from '../../runtime/crypto/bytes.ts';
 import { thumbprint } from '../../runtime/crypto/jwk.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
-import { removeSlots, stillInUse, takeInventory } from '../../runtime/data/key-inventory.ts';
+import { keysInUse, removeSlots, stillInUse, takeInventory } from '../../runtime/data/key-inventory.ts';
 import type { OnDataProgress } from '../../runtime/data/progress.ts';
 import { type RotatedDataset, rotateDataset } from '../../runtime/data/rotate-dataset.ts';
 import type { SealingKey } from '../../runtime/data/seal-dataset.ts';
 import { MANIFEST_FILE } from '../../runtime/data/sealed-folder.ts';
 import { checkSealingKey } from '../../runtime/data/sealing-key.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
+import type { EscrowKey } from '../../runtime/keys/escrow.ts';
 import { parseKeyId, vaultKeyId } from '../../runtime/keys/slots.ts';
-import { isOpen, listRuns, readBlob } from '../../runtime/queue.ts';
 import { checkShape, members, oneOf, parseJson, text } from '../../runtime/shape.ts';
-import type { Agreement } from '../../runtime/statements/agreement.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import { signRotation } from '../../runtime/statements/rotation-record.ts';
 import type { Context } from '../context.ts';
 import type { LocalKeys } from '../local-keys.ts';
-import { readAgreement } from './approve.ts';
-import { runStore } from './submit.ts';
+import { agreedDataset, knownAgreements, type RenewedAgreement, renewAgreements } from './renew-agreements.ts';
 
 export interface RotateKeysOptions {
   /** @default - every dataset of this owner in the store */
@@ -28,6 +26,12 @@ export interface RotateKeysOptions {
   readonly keyName: string;
   /** Rotate to the newest version there is instead of making one. */
   readonly existing: boolean;
+  /** Open the owner's slots, the first of these that an object has one of. */
+  readonly escrowKeys: readonly EscrowKey[];
+  /** Agreements to prepare again that no run in the store shows: files. */
+  readonly agreementFiles: readonly string[];
+  /** Where proposals go. */
+  readonly proposals: string;
   readonly now: Date;
   readonly onProgress?: OnDataProgress;
   readonly log: (line: string) => void;
@@ -36,8 +40,8 @@ export interface RotateKeysOptions {
 export interface RotatedKeys {
   readonly to: string;
   readonly datasets: readonly RotatedDataset[];
-  /** Agreements of runs in the store that name an older key: they work until it is retired, and not after. */
-  readonly agreements: readonly Agreement[];
+  /** Agreements that name an older key, which work until it is retired and not after, and what was prepared in their place. */
+  readonly agreements: readonly RenewedAgreement[];
 }
 
 /** Which key an unfinished rotation of this owner goes to: so that a rerun, or a second one beside it, makes no other. */
@@ -82,12 +86,20 @@ export async function rotateKeys(context: Context, keys: LocalKeys, options: Rot
     options.log(`a newer version was made meanwhile: ${newest.kid}`);
     key = newest;
   }
+  const datasets = [...rotated.values()];
+  const agreements = await renewAgreements(await knownAgreements(context, keys, options.agreementFiles), keys, {
+    to: key,
+    vaultHost: deployment.owner.vaultHost,
+    moved: datasets.map(({ manifest, manifestDigest }) => {
+      const now = agreedDataset(manifest, manifestDigest);
+      return { prefix: now.prefix, now };
+    }),
+    folder: options.proposals,
+    now: options.now,
+  });
+  // Last: until then a rerun makes no other key.
   if (journal !== undefined) await store.delete(journal);
-  const agreements = await agreementsNaming(context, keys, () => true);
-  // One that was proposed again under its name is as good as done.
-  const newest = new Map(agreements.map(({ agreement }) => [agreement.name, agreement]));
-  const older = [...newest.values()].filter(({ owners }) => !owners.some((owner) => vaultKeyId(owner) === key.kid));
-  return { to: key.kid, datasets: [...rotated.values()], agreements: older };
+  return { to: key.kid, datasets, agreements };
 }
 
 /**
@@ -106,13 +118,16 @@ export async function retireKey(context: Context, keys: LocalKeys, keyId: string
   }
   const store = blobStore(network, credential, deployment.storage.blobEndpoint, 'datasets');
   const prefix = `${keys.ownerId}/`;
-  const running = (await agreementsNaming(context, keys, (found) => found === keyId)).filter(({ open }) => open > 0);
+  const running = (await knownAgreements(context, keys)).filter(
+    ({ agreement, open }) =>
+      open > 0 && agreement.owners.some((own) => own.ownerId === keys.ownerId && vaultKeyId(own) === keyId),
+  );
   const inventory = await takeInventory(store, prefix);
   refuseInUse(keyId, [
     ...running.map(({ agreement, open }) => `${open} runs of agreement ${agreement.name} are still to be done with it`),
     ...stillInUse(inventory, keyId, 'slots do not count'),
   ]);
-  const slots = await removeSlots(store, prefix, keyId);
+  const slots = await removeSlots(store, prefix, keyId, keysInUse(inventory));
   // A second look: what was sealed or rotated meanwhile counts as well.
   refuseInUse(keyId, stillInUse(await takeInventory(store, prefix), keyId));
   await vaultClient(network, credential, parsed.vaultHost).disableKey(parsed.keyName, parsed.keyVersion);
@@ -129,13 +144,13 @@ async function rotateOne(
   prefix: string,
   keys: LocalKeys,
   to: SealingKey,
-  { onProgress, now }: RotateKeysOptions,
+  { escrowKeys, onProgress, now }: RotateKeysOptions,
 ): Promise<RotatedDataset> {
   const rotated = await rotateDataset({
     store,
     prefix,
     ownerKey: keys.signingJwk,
-    escrowKey: keys.decryption,
+    escrowKeys,
     to,
     ...(onProgress === undefined ? {} : { onProgress }),
   });
@@ -143,8 +158,12 @@ async function rotateOne(
   return rotated;
 }
 
-/** Folders of every version of this owner's datasets. */
-async function datasetPrefixes(store: BlobStore, ownerId: string, dataset: string | undefined): Promise<string[]> {
+/** Folders of every signed version of this owner's datasets. */
+export async function datasetPrefixes(
+  store: BlobStore,
+  ownerId: string,
+  dataset: string | undefined,
+): Promise<string[]> {
   const prefixes: string[] = [];
   for await (const { name } of store.list(dataset === undefined ? `${ownerId}/` : `${ownerId}/${dataset}/`)) {
     const [, found, version, file, ...rest] = name.split('/');
@@ -195,7 +214,8 @@ async function keyOf(vault: VaultClient, { to }: Journal): Promise<VaultKey> {
   throw new SecureTrainingError('CONFIG_INVALID', `rotation.json names ${to}, which is not in this vault`);
 }
 
-async function safeKey(vault: VaultClient, name: string, version?: string): Promise<VaultKey> {
+/** @throws {@link SecureTrainingError} `CONFIG_INVALID` when there is no such key, or it may not be relied on */
+export async function safeKey(vault: VaultClient, name: string, version?: string): Promise<VaultKey> {
   const key = await vault.getKey(name, version);
   if (key === undefined) throw new SecureTrainingError('CONFIG_INVALID', `the vault has no key ${name}`);
   checkSealingKey(name, key);
@@ -225,23 +245,4 @@ async function writeRecord(
     rotatedAt: now.toISOString(),
   };
   await store.put(name, serialiseEnvelope(signRotation(record, keys.signing)));
-}
-
-/** Agreements, as far as runs in the store show them, in which this owner's key is one that `wanted` is about. */
-async function agreementsNaming(
-  context: Context,
-  keys: LocalKeys,
-  wanted: (keyId: string) => boolean,
-): Promise<{ readonly agreement: Agreement; readonly open: number }[]> {
-  const runs = runStore(context);
-  const found = new Map<string, { agreement: Agreement; open: number }>();
-  for (const { request, status } of await listRuns(runs)) {
-    const { agreementDigest, runId } = request;
-    const known = found.get(agreementDigest);
-    const agreement = known?.agreement ?? readAgreement(await readBlob(runs, `${runId}/agreement.dsse.json`));
-    const own = agreement.owners.find(({ ownerId }) => ownerId === keys.ownerId);
-    if (own === undefined || !wanted(vaultKeyId(own))) continue;
-    found.set(agreementDigest, { agreement, open: (known?.open ?? 0) + (isOpen(status) ? 1 : 0) });
-  }
-  return [...found.values()];
 }

@@ -11,6 +11,7 @@ import type { BlobContent } from '../../../runtime/data/blob-store.ts';
 import { type RotateOptions, rotateDataset } from '../../../runtime/data/rotate-dataset.ts';
 import { sealDataset } from '../../../runtime/data/seal-dataset.ts';
 import { uploadDataset } from '../../../runtime/data/upload-dataset.ts';
+import { localEscrow } from '../../../runtime/keys/escrow.ts';
 import { parseKeySlots, serialiseKeySlots } from '../../../runtime/keys/slots.ts';
 import { checkKeyBinding, type Manifest } from '../../../runtime/statements/manifest.ts';
 import { KEY_ID, makeKeys, preparedFolder, sealOptions, type TestKeys } from './dataset.ts';
@@ -46,7 +47,7 @@ function options(keyId = NEW_ID): RotateOptions {
     store,
     prefix,
     ownerKey: keys.ownerJwk,
-    escrowKey: keys.escrow,
+    escrowKeys: [localEscrow(keys.escrow)],
     to: { keyId, jwk: rsaPublicJwk(newKey.privateKey) },
   };
 }
@@ -116,7 +117,7 @@ test('two at once leave the slots of both, and metadata that one of them wrote',
 });
 
 test.each([
-  ['another escrow key', () => ({ escrowKey: keys.kek }), "it has no key slot of this owner's key"],
+  ['another escrow key', () => ({ escrowKeys: [localEscrow(keys.kek)] }), "it has no key slot of this owner's key"],
   ['another signer', () => ({ ownerKey: makeKeys().ownerJwk }), 'no valid signature of key'],
   ['nothing there', () => ({ prefix: 'nobody/none/1' }), 'nobody/none/1: there is no manifest.dsse.json'],
 ])('refuses %s, and writes nothing', async (_, change, message) => {
