@@ -30,12 +30,12 @@ export interface KnownAgreement {
 }
 
 /** What a rotation did to a dataset's version: the same again under another key, or another version of it. */
-export interface MovedDataset {
+interface MovedDataset {
   readonly prefix: string;
   readonly now: AgreedDataset;
 }
 
-export interface RenewOptions {
+interface RenewOptions {
   readonly to: VaultKey;
   readonly vaultHost: string;
   readonly moved: readonly MovedDataset[];

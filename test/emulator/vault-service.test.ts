@@ -29,7 +29,11 @@ let now = NOW;
 
 beforeAll(async () => {
   fixture = await createFixture();
-  const roles = { admin: ['get', 'create', 'update', 'wrap', 'unwrap', 'release'], reader: ['get'] } as const;
+  const roles = {
+    admin: ['get', 'create', 'update', 'wrap', 'unwrap', 'release'],
+    reader: ['get'],
+    wrapper: ['get', 'create', 'update', 'wrap', 'release'],
+  } as const;
   base = await services.listen(vault(fixture, roles, { state: openVaultState(folder), clock: () => now }));
 }, 60_000);
 afterAll(() => services.close());
@@ -199,6 +203,16 @@ describe('wrap and unwrap', () => {
     expect(await operate(path, 'wrapkey', value, 'RSA1_5')).toMatchObject(bad('Algorithm RSA1_5 is not supported.'));
   });
 
+  test('unwrapping needs its role, whatever else somebody may do', async () => {
+    const path = version(await create('escrow', PLAIN));
+    const { body } = await operate(path, 'wrapkey');
+    for (const bearer of ['reader', 'wrapper']) {
+      const answer = await as('POST', `${path}/unwrapkey`, { alg: 'RSA-OAEP-256', value: body.value }, bearer);
+      expect(answer).toMatchObject(forbidden('ForbiddenByRbac'));
+      expect(JSON.stringify(answer.body)).not.toContain(value);
+    }
+  });
+
   test('keep to key_ops: a wrapping key opens nothing in the vault', async () => {
     const path = version(await create('wrap-only', EXPORTABLE));
     const wrapped = await operate(path, 'wrapkey');
@@ -237,7 +251,7 @@ test('a disabled key, and one that is not exportable, are not released', async (
 
 test('the state outlives the vault, whole, and only its owner may read it', async () => {
   const created = await create('kept', EXPORTABLE);
-  const roles = { reader: ['get'] } as const;
+  const roles = { reader: ['get'], wrapper: ['get', 'create', 'update', 'wrap', 'release'] } as const;
   const again = await services.listen(vault(fixture, roles, { state: openVaultState(folder) }));
   expect((await call(`${again}/keys/kept?api-version=7.4`, 'GET', undefined, 'reader')).body).toEqual(created.body);
   expect(readdirSync(folder)).toEqual(['vault.json']);

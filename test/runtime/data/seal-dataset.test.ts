@@ -176,6 +176,15 @@ test('no slot for the owner when none is asked for, nor a second one when it is 
   expect(parseKeySlots(await readFile(encrypted('keys.json'))).objects['test.enc']).toHaveLength(1);
 });
 
+test('the slot of an escrow key in a vault names it', async () => {
+  const escrowKeyId = KEY_ID.replace('training-key-1a2b3c4d', 'escrow');
+  await sealDataset({ ...sealOptions(folder, keys), escrowKeyId });
+  const slots = parseKeySlots(await readFile(encrypted('keys.json')));
+  const [, own] = slots.objects['test.enc'] ?? [];
+  expect(own?.keyId).toBe(escrowKeyId);
+  expect(unwrapCek(fromBase64(own?.encryptedKey ?? '', 'slot'), keys.escrow).symmetricKeySize).toBe(32);
+});
+
 test('a killed sealing is finished by running it again', async () => {
   const whole = await opened(await sealDataset(sealOptions(folder, keys)));
   await rm(encrypted('.'), { recursive: true });

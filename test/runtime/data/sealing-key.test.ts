@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
 import {
+  checkEscrowKey,
   checkSealingKey,
+  type EscrowKeyFacts,
   expiryWarning,
   resolveKeyName,
   type SealingKeyFacts,
@@ -72,4 +74,41 @@ test.each<[string, Date | undefined, string | undefined]>([
   const said = expiryWarning('k', expiresOn, NOW);
   if (wanted === undefined) expect(said).toBeUndefined();
   else expect(said).toContain(wanted);
+});
+
+const ESCROW: EscrowKeyFacts = {
+  kid: 'https://kv-owner.vault.azure.net/keys/escrow/0123456789abcdef0123456789abcdef',
+  thumbprint: 'A'.repeat(43),
+  keyOps: ['wrapKey', 'unwrapKey'],
+  exportable: false,
+  enabled: true,
+};
+const AROUND = {
+  datasetKeys: ['https://kv-owner.vault.azure.net/keys/training-key-1a2b3c4d', 'B'.repeat(43)],
+  platformVaults: ['kv-platform.vault.azure.net'],
+};
+
+test('an escrow key stays in the vault and unwraps there', () => {
+  expect(() => checkEscrowKey('escrow', ESCROW, AROUND)).not.toThrow();
+});
+
+test.each<[string, Partial<EscrowKeyFacts>]>([
+  ['it is disabled', { enabled: false }],
+  ['key_ops: found wrapKey, wanted unwrapKey among them', { keyOps: ['wrapKey'] }],
+  ['key_ops: found none', { keyOps: [] }],
+  [
+    "it is the dataset's own key",
+    { kid: 'https://kv-owner.vault.azure.net/keys/training-key-1a2b3c4d/fedcba9876543210fedcba9876543210' },
+  ],
+  ["it is the dataset's own key", { thumbprint: 'B'.repeat(43) }],
+  ['it is exportable', { exportable: true }],
+  ['it is exportable', { releasePolicy: { immutable: true } }],
+  [
+    'kv-platform.vault.azure.net is a vault of the platform',
+    { kid: 'https://kv-platform.vault.azure.net/keys/escrow/0123456789abcdef0123456789abcdef' },
+  ],
+])('no escrow key: %s', (message, change) => {
+  expect(() => checkEscrowKey('escrow', { ...ESCROW, ...change }, AROUND)).toThrow(
+    rejection('CONFIG_INVALID', 'key escrow is no escrow key', message),
+  );
 });
