@@ -50,8 +50,27 @@ export function vaultEscrow(
 }
 
 /**
- * Opens an object's content key with the owner's own slot; whether it is the bound one is still to be checked.
+ * The slot that an owner opens an object by, and what opens it.
  * @param escrowKeys tried in this order
+ * @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED` naming the object when it has none
+ */
+export function escrowSlot(
+  objectName: string,
+  slots: readonly Slot[] | undefined,
+  escrowKeys: readonly EscrowKey[],
+): { readonly slot: Slot; readonly escrow: EscrowKey } {
+  for (const escrow of escrowKeys) {
+    const slot = slots?.find(({ keyId }) => escrow.opens(keyId));
+    if (slot !== undefined) return { slot, escrow };
+  }
+  throw new SecureTrainingError(
+    'CIPHERTEXT_REJECTED',
+    `${objectName}: it has no key slot of this owner's key: sealed with --no-escrow, or with another --escrow-key?`,
+  );
+}
+
+/**
+ * Opens an object's content key with {@link escrowSlot}; whether it is the bound one is still to be checked.
  * @throws {@link SecureTrainingError} `CIPHERTEXT_REJECTED` naming the object
  */
 export async function openEscrowSlot(
@@ -59,12 +78,6 @@ export async function openEscrowSlot(
   slots: readonly Slot[] | undefined,
   escrowKeys: readonly EscrowKey[],
 ): Promise<KeyObject> {
-  for (const escrow of escrowKeys) {
-    const slot = slots?.find(({ keyId }) => escrow.opens(keyId));
-    if (slot !== undefined) return escrow.unwrap(slot, objectName);
-  }
-  throw new SecureTrainingError(
-    'CIPHERTEXT_REJECTED',
-    `${objectName}: it has no key slot of this owner's key: sealed with --no-escrow, or with another --escrow-key?`,
-  );
+  const { slot, escrow } = escrowSlot(objectName, slots, escrowKeys);
+  return escrow.unwrap(slot, objectName);
 }

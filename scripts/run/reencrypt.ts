@@ -3,11 +3,12 @@ import { type VaultClient, type VaultKey, vaultClient } from '../../runtime/azur
 import type { BlobCopy, BlobStore } from '../../runtime/data/blob-store.ts';
 import type { OnDataProgress } from '../../runtime/data/progress.ts';
 import { type ReencryptedDataset, reencryptDataset } from '../../runtime/data/reencrypt-dataset.ts';
-import { MANIFEST_FILE } from '../../runtime/data/sealed-folder.ts';
+import { KEYS_FILE, MANIFEST_FILE } from '../../runtime/data/sealed-folder.ts';
 import { checkSealingKey } from '../../runtime/data/sealing-key.ts';
 import { nextFreeVersion } from '../../runtime/data/upload-dataset.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import { parseKeyId } from '../../runtime/keys/slots.ts';
+import { type EscrowKey, escrowSlot } from '../../runtime/keys/escrow.ts';
+import { parseKeyId, parseKeySlots } from '../../runtime/keys/slots.ts';
 import { readBlob } from '../../runtime/queue.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import { verifyManifest } from '../../runtime/statements/manifest.ts';
@@ -141,7 +142,7 @@ async function readOrMakePlan(
   store: BlobStore,
   vault: VaultClient,
   keys: LocalKeys,
-  { dataset, keyName, existing, now, log }: ReencryptKeysOptions,
+  { dataset, keyName, existing, escrowKeys, now, log }: ReencryptKeysOptions,
 ): Promise<{ readonly plan: ReencryptionPlan; readonly key: VaultKey }> {
   const goOn = async (plan: ReencryptionPlan) => {
     log(`going on with the re-encryption that began ${plan.startedAt}`);
@@ -149,7 +150,7 @@ async function readOrMakePlan(
   };
   const unfinished = await readPlan(store, keys);
   if (unfinished !== undefined) return goOn(unfinished);
-  const datasets = await planDatasets(store, keys, dataset);
+  const datasets = await planDatasets(store, keys, dataset, escrowKeys);
   let key = await safeKey(vault, keyName);
   if (!existing) {
     key = await vault.createReleaseKey(keyName, key.releasePolicy?.data ?? new Uint8Array());
@@ -164,13 +165,22 @@ async function readOrMakePlan(
   return goOn(winner);
 }
 
-async function planDatasets(store: BlobStore, keys: LocalKeys, wanted: string | undefined): Promise<PlannedDataset[]> {
+/** A plan that cannot be carried out would be gone on with for ever: so there is none of objects that nothing here opens. */
+async function planDatasets(
+  store: BlobStore,
+  keys: LocalKeys,
+  wanted: string | undefined,
+  escrowKeys: readonly EscrowKey[],
+): Promise<PlannedDataset[]> {
   const prefixes = await datasetPrefixes(store, keys.ownerId, wanted);
   const names = [...new Set(prefixes.map((prefix) => prefix.split('/')[1] ?? ''))];
   const planned: PlannedDataset[] = [];
   for (const dataset of names) {
     const newest = await newestVersion(store, keys, dataset);
     if (newest === undefined) continue;
+    const name = `${keys.ownerId}/${dataset}/${newest.version}/${KEYS_FILE}`;
+    const slots = parseKeySlots(await readBlob(store, name), name);
+    for (const object of newest.objects) escrowSlot(object, slots.objects[object], escrowKeys);
     const version = await nextFreeVersion(store, keys.ownerId, dataset);
     planned.push({ dataset, from: newest.version, manifestDigest: newest.digest, version });
   }
@@ -186,7 +196,7 @@ async function newestVersion(
   store: BlobStore,
   keys: LocalKeys,
   dataset: string,
-): Promise<{ readonly version: number; readonly digest: string } | undefined> {
+): Promise<{ readonly version: number; readonly digest: string; readonly objects: readonly string[] } | undefined> {
   const versions = (await datasetPrefixes(store, keys.ownerId, dataset))
     .map((prefix) => Number(prefix.split('/')[2]))
     .filter((version) => Number.isSafeInteger(version));
@@ -194,7 +204,8 @@ async function newestVersion(
   const version = Math.max(...versions);
   const name = `${keys.ownerId}/${dataset}/${version}/${MANIFEST_FILE}`;
   const { manifest, digest } = verifyManifest(await readBlob(store, name), keys.signingJwk, name);
-  if (manifest.dataset === dataset && manifest.version === version) return { version, digest };
+  if (manifest.dataset === dataset && manifest.version === version)
+    return { version, digest, objects: manifest.objects.map((object) => object.name) };
   throw new SecureTrainingError(
     'CIPHERTEXT_REJECTED',
     `${name}: found ${manifest.dataset} version ${manifest.version}, wanted ${dataset} version ${version}`,

@@ -7,11 +7,12 @@ import { keysInUse, removeSlots, stillInUse, takeInventory } from '../../runtime
 import type { OnDataProgress } from '../../runtime/data/progress.ts';
 import { type RotatedDataset, rotateDataset } from '../../runtime/data/rotate-dataset.ts';
 import type { SealingKey } from '../../runtime/data/seal-dataset.ts';
-import { MANIFEST_FILE } from '../../runtime/data/sealed-folder.ts';
+import { KEYS_FILE, MANIFEST_FILE } from '../../runtime/data/sealed-folder.ts';
 import { checkSealingKey } from '../../runtime/data/sealing-key.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import type { EscrowKey } from '../../runtime/keys/escrow.ts';
-import { parseKeyId, vaultKeyId } from '../../runtime/keys/slots.ts';
+import { type EscrowKey, escrowSlot } from '../../runtime/keys/escrow.ts';
+import { parseKeyId, parseKeySlots, vaultKeyId } from '../../runtime/keys/slots.ts';
+import { readBlob } from '../../runtime/queue.ts';
 import { checkShape, members, oneOf, parseJson, text } from '../../runtime/shape.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import { signRotation } from '../../runtime/statements/rotation-record.ts';
@@ -74,6 +75,7 @@ export async function rotateKeys(context: Context, keys: LocalKeys, options: Rot
       `${what} of ${keys.name} (${keys.ownerId.slice(0, 12)}) is in the store`,
     );
   }
+  if (!options.existing) for (const prefix of prefixes) await requireEscrowSlots(store, prefix, options.escrowKeys);
   const { key: first, journal } = await targetKey(store, vault, keys, options);
   const rotated = new Map<string, RotatedDataset>();
   let key = first;
@@ -156,6 +158,13 @@ async function rotateOne(
   });
   await writeRecord(store, prefix, keys, rotated, now);
   return rotated;
+}
+
+/** Before a key is made for it: a rotation that cannot be carried out would be gone on with by every later one. */
+async function requireEscrowSlots(store: BlobStore, prefix: string, escrowKeys: readonly EscrowKey[]): Promise<void> {
+  const name = `${prefix}/${KEYS_FILE}`;
+  const { objects } = parseKeySlots(await readBlob(store, name), name);
+  for (const [object, slots] of Object.entries(objects)) escrowSlot(object, slots, escrowKeys);
 }
 
 /** Folders of every signed version of this owner's datasets. */
