@@ -41,6 +41,21 @@ const command = (...more: readonly string[]) => [
 ];
 const download = (...more: readonly string[]): Promise<Ended> => run(folder, ...command(...more));
 
+const uploadFlags = () => ['--owner-key', keyFile, '--deployment', place.emulator.deploymentFile];
+
+/** Kills a command once it has made a part of the requests that an undisturbed one makes. */
+async function killAt(part: number, requests: number, args: readonly string[]): Promise<void> {
+  const before = place.emulator.requests.length;
+  const killed = start(folder, ...args);
+  let isOver = false;
+  void killed.ended.then(() => {
+    isOver = true;
+  });
+  while (place.emulator.requests.length - before < part * requests && !isOver) await delay(1);
+  killed.kill('SIGKILL');
+  expect((await killed.ended).code).toBe(null);
+}
+
 /** What encrypt-data would have left. */
 function whole(): string[] {
   const objects = place.manifest.objects.flatMap(({ name }) => [name, `${name}.leaves`, `${name}.encryptiondata.json`]);
@@ -125,18 +140,32 @@ test('a missing keys.json leaves a folder that nobody takes for whole, and a rer
 });
 
 test.each([0.2, 0.5, 0.8])('kill -9 at %f of it: the same command fetches what is missing', async (part) => {
-  const before = place.emulator.requests.length;
-  const killed = start(folder, ...command());
-  let isOver = false;
-  void killed.ended.then(() => {
-    isOver = true;
-  });
-  while (place.emulator.requests.length - before < part * requestsOfOne && !isOver) await delay(1);
-  killed.kill('SIGKILL');
-  await killed.ended;
+  await killAt(part, requestsOfOne, command());
   const ended = await download();
   expect(ended).toMatchObject({ code: 0 });
   expect(JSON.parse(ended.out).fetched.length).toBeLessThan(place.manifest.objects.length);
-  expect((await listing(join(folder, 'here'))).filter((name) => !name.includes('.partial'))).toEqual(whole());
+  expect(await listing(join(folder, 'here'))).toEqual(whole());
   expect(await run(folder, 'inspect', 'here', '--deep', '--owner-key', keyFile)).toMatchObject({ code: 0 });
+});
+
+test('kill -9 at five instants of an upload: the same command finishes it, the manifest last', async () => {
+  const upload = (...more: readonly string[]) => ['upload', '-i', 'here', '--json', ...more, ...uploadFlags()];
+  expect(await download()).toMatchObject({ code: 0 });
+  const empty = async () => {
+    const names: string[] = [];
+    for await (const { name } of place.datasets.list(`${place.prefix}/`)) names.push(name);
+    for (const name of names) await place.datasets.delete(name);
+  };
+  await empty();
+  const first = place.emulator.requests.length;
+  expect(await run(folder, ...upload())).toMatchObject({ code: 0 });
+  const requests = place.emulator.requests.length - first;
+  for (const part of [0.1, 0.3, 0.5, 0.7, 0.9]) {
+    await empty();
+    await killAt(part, requests, upload());
+    expect(await place.datasets.properties(`${place.prefix}/manifest.dsse.json`)).toBeUndefined();
+    const ended = await run(folder, ...upload());
+    expect(ended).toMatchObject({ code: 0 });
+    expect(await run(folder, 'inspect', place.prefix, '--deep', ...uploadFlags())).toMatchObject({ code: 0 });
+  }
 });

@@ -1,15 +1,18 @@
-import { createSecretKey } from 'node:crypto';
+import { createCipheriv, createSecretKey } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { concat, fromHex, toHex, utf8 } from '../../../runtime/crypto/bytes.ts';
 import { keyBinding } from '../../../runtime/crypto/key-binding.ts';
+import { leafHash, merkleRoot } from '../../../runtime/crypto/merkle.ts';
 import {
   checkLeaves,
   type ExpectedObject,
   generateCek,
+  type NonceScheme,
   openBytes,
   openRegion,
   openRegions,
+  REGION_LENGTH,
   sealBytes,
   sealedRange,
   sealedShape,
@@ -127,6 +130,84 @@ test('whole regions of 4 MiB and a rest, fed in odd pieces', async () => {
     openRegions(stream(...cut(sealed, [77, 5_000_000])), cek, { leaves, merkleRoot: root, shape }),
   );
   expect(Buffer.compare(opened, plaintext)).toBe(0);
+});
+
+// Around the length of a region, where a count may be off by one.
+test.each([0, 1, REGION_LENGTH - 1, REGION_LENGTH, REGION_LENGTH + 1])(
+  '%i bytes are sealed and come back',
+  async (size) => {
+    const plaintext = new Uint8Array(size).fill(7);
+    const cek = generateCek();
+    const { sealed, leaves, root, shape } = await sealBytes(plaintext, cek);
+    expect(shape).toEqual(sealedShape(size));
+    const expected = { leaves, merkleRoot: root, shape };
+    expect(Buffer.compare(openBytes(sealed, cek, expected), plaintext)).toBe(0);
+    const sealing = sealStream(stream(plaintext), cek);
+    expect(Buffer.compare(await collect(sealing), sealed)).toBe(0);
+    expect(Buffer.compare(await collect(openRegions(stream(sealed), cek, expected)), plaintext)).toBe(0);
+    // A byte less and a byte more are another object.
+    for (const other of [sealed.subarray(0, Math.max(0, sealed.length - 1)), concat(sealed, new Uint8Array(1))]) {
+      if (other.length === sealed.length) continue;
+      expect(() => openBytes(other, cek, expected)).toThrow(rejection('CIPHERTEXT_REJECTED'));
+      await expect(collect(openRegions(stream(other), cek, expected))).rejects.toThrow(
+        rejection('CIPHERTEXT_REJECTED'),
+      );
+    }
+  },
+);
+
+/** Seals as an SDK of this scheme does, by Node's cipher alone. */
+function sealAs(scheme: NonceScheme, plaintext: Uint8Array, regionLength: number): Uint8Array {
+  const regions: Uint8Array[] = [];
+  for (let i = 0; i * regionLength < plaintext.length; i++) {
+    const nonce = Buffer.alloc(12);
+    if (scheme === 'big-endian') nonce.writeUInt32BE(i, 8);
+    if (scheme === 'java') nonce.writeBigUInt64BE(BigInt(i), 0);
+    if (scheme === 'dotnet') nonce.writeBigUInt64LE(BigInt(i + 1), 4);
+    const cipher = createCipheriv('aes-256-gcm', CEK, nonce, { authTagLength: 16 });
+    const body = cipher.update(plaintext.subarray(i * regionLength, (i + 1) * regionLength));
+    regions.push(concat(nonce, body, cipher.final(), cipher.getAuthTag()));
+  }
+  return concat(...regions);
+}
+
+const SCHEMES: readonly NonceScheme[] = ['big-endian', 'java', 'dotnet'];
+
+test.each(SCHEMES)('a whole object of nonce scheme %s opens under that scheme and no other', async (scheme) => {
+  const sealed = sealAs(scheme, PLAINTEXT, 16);
+  const leaves = concat(...[0, 1, 2].map((i) => leafHash(i, sealed.subarray(i * 44, (i + 1) * 44))));
+  const expected = { name: 'train.enc', leaves, merkleRoot: merkleRoot(leaves), shape: SHAPE };
+  for (const nonceScheme of SCHEMES) {
+    const whole = () => openBytes(sealed, CEK, { ...expected, nonceScheme });
+    const pieces = collect(openRegions(stream(sealed), CEK, { ...expected, nonceScheme }));
+    if (nonceScheme === scheme) {
+      expect(toHex(whole())).toBe(toHex(PLAINTEXT));
+      expect(toHex(await pieces)).toBe(toHex(PLAINTEXT));
+    } else {
+      const refused = rejection('CIPHERTEXT_REJECTED', 'is altered, or sealed under another key');
+      expect(whole).toThrow(refused);
+      await expect(pieces).rejects.toThrow(refused);
+    }
+  }
+});
+
+test('no byte of a region leaves before its tag is checked, even where the leaves say that it is whole', async () => {
+  const { sealed } = await sealBytes(PLAINTEXT, CEK, 16);
+  for (const bad of [0, 1, 2]) {
+    // The leaves are of the altered bytes: only the tag can tell.
+    const altered = sealed.map((byte, i) => (i === bad * 44 + 12 ? byte ^ 1 : byte));
+    const leaves = concat(...[0, 1, 2].map((i) => leafHash(i, altered.subarray(i * 44, (i + 1) * 44))));
+    const expected = { name: 'train.enc', leaves, merkleRoot: merkleRoot(leaves), shape: SHAPE };
+    const seen: Uint8Array[] = [];
+    const reading = async () => {
+      for await (const piece of openRegions(stream(altered), CEK, expected)) seen.push(piece.slice());
+    };
+    await expect(reading()).rejects.toThrow(rejection('CIPHERTEXT_REJECTED', `train.enc: region ${bad} is altered`));
+    expect(toHex(concat(...seen))).toBe(toHex(PLAINTEXT.subarray(0, bad * 16)));
+    expect(() => openBytes(altered, CEK, expected)).toThrow(
+      rejection('CIPHERTEXT_REJECTED', `region ${bad} is altered`),
+    );
+  }
 });
 
 test('a flipped byte is refused wherever it is', async () => {
