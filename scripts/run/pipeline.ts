@@ -7,9 +7,10 @@ import type { DatasetDescription } from '../../runtime/data/dataset-file.ts';
 import { prepareData } from '../../runtime/data/prepare/prepare.ts';
 import type { DataProgress } from '../../runtime/data/progress.ts';
 import { sealDataset } from '../../runtime/data/seal-dataset.ts';
-import { datasetPrefix } from '../../runtime/data/sealed-folder.ts';
+import { datasetPrefix, MANIFEST_FILE } from '../../runtime/data/sealed-folder.ts';
 import { nextFreeVersion, uploadDataset } from '../../runtime/data/upload-dataset.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
+import { vaultKeyId } from '../../runtime/keys/slots.ts';
 import { requireFit } from '../../runtime/open-datasets.ts';
 import { countFinished, type RunStatus } from '../../runtime/queue.ts';
 import { type Agreement, verifyAgreement } from '../../runtime/statements/agreement.ts';
@@ -137,6 +138,7 @@ export async function agreeOnRows(
   }
   const { dataset } = manifest;
   const prefix = datasetPrefix(manifest);
+  await requireInStore(context, prefix, uploadedFile(folder, deployment));
   const configuration = options.configuration(manifest.schema, trainRows(manifest));
   const agreementFile = join(folder, `agreement-${shortDigest(JSON.stringify(configuration))}.dsse.json`);
 
@@ -161,6 +163,16 @@ export async function agreeOnRows(
   );
   await writeFileAtomic(agreementFile, agreement);
   return { agreement, manifest };
+}
+
+/** A version that was sealed anew since may have been retired: then the rows are there under another one. */
+async function requireInStore({ deployment, network, credential }: Context, prefix: string, file: string) {
+  const store = blobStore(network, credential, deployment.storage.blobEndpoint, 'datasets');
+  if ((await store.properties(`${prefix}/${MANIFEST_FILE}`)) !== undefined) return;
+  throw new SecureTrainingError(
+    'CONFIG_INVALID',
+    `${prefix} is no longer in the store: train by the agreement that 'ctrain rotate-keys' prepared, or remove ${file} to seal the rows again`,
+  );
 }
 
 async function sealAndUpload(
@@ -235,17 +247,17 @@ export function sealedBytes({ objects }: Manifest): number {
   return objects.reduce((sum, object) => sum + object.ciphertextSize, 0);
 }
 
-/** Whether a signed agreement is still about the deployed trainer, the newest key and the present, with a run left. */
+/** Whether a signed agreement is still about the deployed trainer, the newest version of the newest key and the present, with a run left. */
 async function stillHolds(bytes: Uint8Array, context: Context, now: Date): Promise<boolean> {
-  const { trainer, owner } = context.deployment;
+  const { trainer } = context.deployment;
   const { agreement, digest } = verifyAgreement(bytes);
   return (
     Date.parse(agreement.notAfter) > now.getTime() &&
     (await countFinished(runStore(context), digest)) < agreement.maxRuns &&
     agreement.trainers.includes(trainer.bundleSha256) &&
-    agreement.owners.every(
-      ({ vaultHost, keyName }) => vaultHost === owner.vaultHost && keyName === owner.keyNames.at(-1),
-    )
+    (await vaultKey(context, chooseKeyName(context.deployment)).then(({ keyId }) =>
+      agreement.owners.every((agreed) => vaultKeyId(agreed) === keyId),
+    ))
   );
 }
 

@@ -7,6 +7,8 @@ import { queueRun, writeStatus } from '../../runtime/queue.ts';
 import { type Agreement, agreementStatement, verifyAgreement } from '../../runtime/statements/agreement.ts';
 import { serialiseEnvelope, signStatement, statementDigest } from '../../runtime/statements/dsse.ts';
 import { type Manifest, verifyManifest } from '../../runtime/statements/manifest.ts';
+import type { Reporter } from '../../scripts/progress.ts';
+import { prepareRun } from '../../scripts/run/pipeline.ts';
 import { type Ended, listing, newFolder, run, start } from './cli-process.ts';
 import { flowers, off, opened, type Place, startPlace, train } from './place.ts';
 
@@ -213,6 +215,17 @@ test('an older version is deleted once nothing refers to it, and what the store 
   expect(await blobs(place.prefix)).toEqual([]);
   await expect(train(place)).rejects.toThrow('manifest.dsse.json');
   await off(place);
+  const again = {
+    data: { inputPath: join(place.dir, 'flowers.csv') },
+    configuration: () => verifyAgreement(place.agreement).agreement.configuration,
+    workDir: join(place.dir, 'work'),
+    keepPlaintext: false,
+    consent: async () => undefined,
+  };
+  const quiet: Reporter = { line: () => undefined, step: (_, work) => work(() => undefined) };
+  await expect(prepareRun(place.context, place.keys, again, quiet)).rejects.toThrow(
+    expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining('is no longer in the store') }),
+  );
 });
 
 test.each([
