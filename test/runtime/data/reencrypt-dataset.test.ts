@@ -197,6 +197,16 @@ test.each<[string, (object: string) => void]>([
   await expectDone();
 });
 
+test('an object that is sealed once more after keys.json was written has its slot there', async () => {
+  store.fail = (call) => (call === `put ${next}/manifest.dsse.json` ? new Error('killed') : undefined);
+  await expect(reencryptDataset(good())).rejects.toThrow('killed');
+  store.fail = () => undefined;
+  expect(store.blobs.has(`${next}/keys.json`)).toBe(true);
+  flip(`${next}/${below(next).find((name) => NAME_OF_ATTEMPT.test(name))}`);
+  expect((await reencryptDataset(good())).sealed).toBe(1);
+  await expectDone();
+});
+
 function flip(name: string): void {
   const blob = store.blobs.get(name);
   if (blob !== undefined)
