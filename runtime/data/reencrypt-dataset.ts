@@ -2,7 +2,7 @@ import { equalBytes } from '../crypto/bytes.ts';
 import { ecPublicJwk, thumbprint } from '../crypto/jwk.ts';
 import { SecureTrainingError } from '../errors.ts';
 import { parseKeySlots, serialiseKeySlots } from '../keys/slots.ts';
-import { serialiseEnvelope, statementDigest } from '../statements/dsse.ts';
+import { serialiseEnvelope } from '../statements/dsse.ts';
 import { type Manifest, signManifest, verifyManifest } from '../statements/manifest.ts';
 import type { PlannedDataset, ReencryptedObject } from '../statements/reencryption.ts';
 import type { BlobStore } from './blob-store.ts';
@@ -36,53 +36,58 @@ export interface ReencryptedDataset {
  */
 export async function reencryptDataset(options: ReencryptOptions): Promise<ReencryptedDataset> {
   const { store, plan, ownerKey } = options;
-  const ownerJwk = ecPublicJwk(ownerKey);
   const source = await readSource(options);
-  const { ownerId, dataset, schema, objects } = source.manifest;
+  const { ownerId, dataset } = source.manifest;
   const prefix = datasetPrefix({ ownerId, dataset, version: plan.version });
   const published = async () => {
     const found = await store.get(`${prefix}/${MANIFEST_FILE}`);
     if (found === undefined) return undefined;
-    const { manifest, digest } = verifyManifest(found.bytes, ownerJwk, `${prefix}/${MANIFEST_FILE}`);
+    const { manifest, digest } = verifyManifest(found.bytes, ecPublicJwk(ownerKey), `${prefix}/${MANIFEST_FILE}`);
     requireSame(source.manifest, manifest);
     return { prefix, manifest, manifestDigest: digest };
   };
-  const total = objects.reduce((sum, { ciphertextSize }) => sum + ciphertextSize, 0);
-  const records: ReencryptedObject[] = [];
   let sealed = 0;
-  let done = 0;
   if ((await published()) === undefined) {
-    for (const object of objects) {
-      options.abortSignal?.throwIfAborted();
-      const { record, isNew } = await reencryptObject(options, source, prefix, object);
-      records.push(record);
-      if (isNew) sealed++;
-      done += object.ciphertextSize;
-      options.onProgress?.({ step: 'rotate', name: `${dataset}/${object.name}`, done, total, unit: 'bytes' });
-    }
-    const manifest: Manifest = {
-      ownerId,
-      dataset,
-      version: plan.version,
-      schema,
-      objects: records.map(({ object }) => object),
-    };
-    const keysThere = await store.properties(`${prefix}/${KEYS_FILE}`);
-    // Asked again after that: while there is no manifest, nobody can have rotated what is in keys.json.
-    if ((await published()) === undefined && (await writeKeys(store, prefix, records, keysThere?.etag))) {
-      const envelope = signManifest(manifest, ownerKey);
-      const isOurs = await store.put(`${prefix}/${MANIFEST_FILE}`, serialiseEnvelope(envelope), { ifNoneMatch: '*' });
-      if (isOurs !== undefined) {
-        await removeLeftovers(store, prefix, manifest);
-        return { prefix, manifest, manifestDigest: statementDigest(envelope), sealed };
+    try {
+      const records = await reencryptObjects(options, source, prefix, () => sealed++);
+      const keysThere = await store.properties(`${prefix}/${KEYS_FILE}`);
+      // Asked again after that: while there is no manifest, nobody can have rotated what is in keys.json.
+      if ((await published()) === undefined && (await writeKeys(store, prefix, records, keysThere?.etag))) {
+        const objects = records.map(({ object }) => object);
+        const envelope = signManifest({ ...source.manifest, version: plan.version, objects }, ownerKey);
+        await store.put(`${prefix}/${MANIFEST_FILE}`, serialiseEnvelope(envelope), { ifNoneMatch: '*' });
       }
+    } catch (error) {
+      // One beside this that has ended removes what this one was working on.
+      if ((await published()) === undefined) throw error;
     }
   }
-  // Of an earlier call that was killed after signing, or of one beside this.
-  const theirs = await published();
-  if (theirs === undefined) throw contended(`${prefix}/${MANIFEST_FILE}`);
-  await removeLeftovers(store, prefix, theirs.manifest);
-  return { ...theirs, sealed };
+  // Of this call, of an earlier one that was killed after signing, or of one beside this.
+  const made = await published();
+  if (made === undefined) throw contended(`${prefix}/${MANIFEST_FILE}`);
+  await removeLeftovers(store, prefix, made.manifest);
+  return { ...made, sealed };
+}
+
+async function reencryptObjects(
+  options: ReencryptOptions,
+  source: OldVersion,
+  prefix: string,
+  onSealed: () => void,
+): Promise<ReencryptedObject[]> {
+  const { dataset, objects } = source.manifest;
+  const total = objects.reduce((sum, { ciphertextSize }) => sum + ciphertextSize, 0);
+  const records: ReencryptedObject[] = [];
+  let done = 0;
+  for (const object of objects) {
+    options.abortSignal?.throwIfAborted();
+    const { record, isNew } = await reencryptObject(options, source, prefix, object);
+    records.push(record);
+    if (isNew) onSealed();
+    done += object.ciphertextSize;
+    options.onProgress?.({ step: 'rotate', name: `${dataset}/${object.name}`, done, total, unit: 'bytes' });
+  }
+  return records;
 }
 
 async function readSource({ store, plan, ownerKey }: ReencryptOptions): Promise<OldVersion> {

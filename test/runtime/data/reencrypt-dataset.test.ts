@@ -173,6 +173,24 @@ test('two at once make one version', async () => {
   await expectDone();
 });
 
+test('one that is overtaken by another from start to end takes what that one made', async () => {
+  const put = store.putStream;
+  let other: Promise<unknown> | undefined;
+  store.putStream = async (name, chunks, settings) => {
+    const etag = await put(name, chunks, settings);
+    // The other removes this very object, which no manifest lists.
+    if (other === undefined) {
+      other = Promise.resolve();
+      other = reencryptDataset(good());
+      await other;
+    }
+    return etag;
+  };
+  const mine = await reencryptDataset(good());
+  expect(await other).toMatchObject({ manifestDigest: mine.manifestDigest });
+  await expectDone();
+});
+
 /** Stops after the first object is done. */
 async function halfWay(): Promise<string> {
   store.fail = (call) =>
