@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { benchEnvironment } from './environment.ts';
 import { benchFeed } from './feed.ts';
+import { benchFiles } from './files.ts';
 import { benchFit } from './fit.ts';
 import type { Measure } from './measure.ts';
 import { benchParse } from './parse.ts';
@@ -18,6 +19,7 @@ interface Benchmark {
 const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   prepare: { summary: 'csv into checked splits: rate of DuckDB alone, which checks nothing', run: benchPrepare },
   seal: { summary: 'seal and open in memory: >= 0.8 of AES-256-GCM; -work: of it and SHA-256', run: benchSeal },
+  files: { summary: 'seal from file to file: rate of a copy loop; 2 jobs >= 1.6 of 1; memory flat', run: benchFiles },
   environment: { summary: 'machine to released key on the emulator: < 1000 ms', run: benchEnvironment },
   parse: { summary: 'bytes allocated to read a bundle of evidence, and times its size', run: benchParse },
   synth: { summary: 'three stacks: < 1000 ms, with 100 machines < 1500 ms', run: benchSynth },

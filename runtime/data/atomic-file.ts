@@ -11,6 +11,11 @@ export interface AtomicFileOptions {
    * @default 0o666, less the umask
    */
   readonly mode?: number;
+  /**
+   * The caller has called {@link removePartials} for the folder.
+   * @default - what killed processes left of the same file is looked for
+   */
+  readonly isClean?: boolean;
 }
 
 /** A file on its way: nothing stands under `path` until {@link commit}, and then all of it does. */
@@ -44,7 +49,7 @@ export async function writeFileAtomic(
 export async function openAtomic(path: string, options: AtomicFileOptions = {}): Promise<AtomicFile> {
   const folder = dirname(path);
   await mkdir(folder, { recursive: true });
-  await removePartials(folder, basename(path));
+  if (options.isClean !== true) await removePartials(folder, basename(path));
   const temporary = join(folder, `.${basename(path)}.${process.pid}-${randomBytes(4).toString('hex')}.partial`);
   const handle = await open(temporary, 'wx', options.mode);
   let done = false;

@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ecPublicJwk, type RsaPublicJwk, thumbprint } from '../crypto/jwk.ts';
 import { SecureTrainingError } from '../errors.ts';
@@ -6,7 +7,7 @@ import { type Slot, serialiseKeySlots } from '../keys/slots.ts';
 import { serialiseEnvelope, statementDigest } from '../statements/dsse.ts';
 import { type Manifest, type ManifestObject, SPLITS, type Split, signManifest } from '../statements/manifest.ts';
 import { SHARD_ROWS, shardRows } from './arrow-shard.ts';
-import { writeFileAtomic } from './atomic-file.ts';
+import { removePartials, writeFileAtomic } from './atomic-file.ts';
 import { checkDatasetName, DATASET_FILE, type DatasetDescription } from './dataset-file.ts';
 import { readPreparedRows } from './prepared-rows.ts';
 import type { OnDataProgress } from './progress.ts';
@@ -101,6 +102,8 @@ export async function sealDataset(options: SealOptions): Promise<SealResult> {
   const state = await readFolderState(folder);
   const version = nextVersion(options.lowestVersion ?? 1, existing?.manifest.version, state);
 
+  await mkdir(folder, { recursive: true });
+  await removePartials(folder);
   const shards = await sealTargets(targets, folder, description, ownerId, options);
   const sealed = shards.map(({ object }) => object);
   const samePreparation = state?.preparation === preparation;

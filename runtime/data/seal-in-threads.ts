@@ -19,7 +19,7 @@ export function defaultJobs(bytes: number): number {
  */
 export async function* sealInThreads(shards: AsyncIterable<ShardToSeal>, jobs: number): AsyncGenerator<SealedShard> {
   if (jobs === 1) {
-    for await (const shard of shards) yield sealShard(shard);
+    yield* sealInTurn(shards);
     return;
   }
   // In turn: a thread gets its next shard when its last one has been handed on, so what comes out is in order.
@@ -42,6 +42,22 @@ export async function* sealInThreads(shards: AsyncIterable<ShardToSeal>, jobs: n
   } finally {
     await Promise.allSettled(turns);
     await Promise.all(threads.map((thread) => thread.terminate()));
+  }
+}
+
+/** One is sealed while the one before is on its way to the disk. */
+async function* sealInTurn(shards: AsyncIterable<ShardToSeal>): AsyncGenerator<SealedShard> {
+  let last: Promise<SealedShard> | undefined;
+  try {
+    for await (const shard of shards) {
+      const sealed = sealShard(shard);
+      sealed.catch(() => undefined);
+      if (last !== undefined) yield await last;
+      last = sealed;
+    }
+    if (last !== undefined) yield await last;
+  } finally {
+    await Promise.allSettled([last]);
   }
 }
 

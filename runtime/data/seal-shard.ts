@@ -63,9 +63,14 @@ export async function sealShard(shard: ShardToSeal): Promise<SealedShard> {
     protocol: PROTOCOL,
     regionLength: REGION_LENGTH,
   });
-  await writeFileAtomic(join(folder, name), sealed);
-  await writeFileAtomic(join(folder, leavesName(name)), summary.leaves);
-  await writeFileAtomic(join(folder, encryptionDataName(name)), utf8(data));
+  // The folder was cleaned once for all: looking through it for each of thousands of files would take longer than sealing.
+  const write = (file: string, bytes: Uint8Array) => writeFileAtomic(join(folder, file), bytes, { isClean: true });
+  const written = await Promise.allSettled([
+    write(name, sealed),
+    write(leavesName(name), summary.leaves),
+    write(encryptionDataName(name), utf8(data)),
+  ]);
+  for (const result of written) if (result.status === 'rejected') throw result.reason;
   const description = describeSealed(name, summary);
   return {
     object: { ...description, split, rows: rows.labels.length, keyBinding: bindObject(cek, ownerId, description) },
