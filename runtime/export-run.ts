@@ -7,14 +7,15 @@ import type { Recipient } from './statements/agreement.ts';
 import { signModel } from './statements/model-signature.ts';
 import { type ReceiptContent, type ReceiptModelFile, signReceipt } from './statements/receipt.ts';
 
-/** Files of a tfjs layers model, as `tf.loadLayersModel` wants them side by side. */
+/** Files of a tfjs layers model, as `tf.loadLayersModel` wants them side by side, and what its inputs and outputs mean. */
 export interface ModelFiles {
   readonly modelJson: Uint8Array;
   readonly weights: Uint8Array;
+  readonly preprocessing: Uint8Array;
 }
 
 /** Names under `RUN/`; each sealed file has its record beside it. */
-export const MODEL_FILES = ['model.json', 'weights.bin'] as const;
+export const MODEL_FILES = ['model.json', 'weights.bin', 'preprocessing.json'] as const;
 
 /** Seals the model to its recipients. Its files are public only as digests. */
 export async function exportModel(
@@ -23,7 +24,11 @@ export async function exportModel(
   model: ModelFiles,
   recipients: readonly Recipient[],
 ): Promise<ReceiptModelFile[]> {
-  const files = { 'model.json': model.modelJson, 'weights.bin': model.weights };
+  const files = {
+    'model.json': model.modelJson,
+    'weights.bin': model.weights,
+    'preprocessing.json': model.preprocessing,
+  };
   const sealTo = recipients.map(({ key }) => localRecipient(key));
   const out: ReceiptModelFile[] = [];
   for (const name of MODEL_FILES) {

@@ -1,6 +1,7 @@
 import type { AzureServices } from './azure/trainer-services.ts';
 import { SecureTrainingError } from './errors.ts';
 import type { SecurityEvent } from './events.ts';
+import { MetricHistory } from './metric-history.ts';
 import { type RunProgress, type RunStatus, writeStatus } from './queue.ts';
 import type { Metric, Progress } from './training/frames.ts';
 
@@ -16,6 +17,7 @@ export class RunReporter {
   readonly #services: AzureServices;
   readonly #now: () => Date;
   readonly #say: (line: string) => void;
+  readonly #history: MetricHistory;
   #step = 'agreement';
   #lastProgress: RunProgress | undefined;
   #lastWrite = 0;
@@ -28,6 +30,7 @@ export class RunReporter {
     this.#services = services;
     this.#now = now;
     this.#say = say;
+    this.#history = new MetricHistory(services.runs, runId, now);
   }
 
   async step(step: string): Promise<void> {
@@ -58,6 +61,7 @@ export class RunReporter {
       Value: rounded,
     };
     this.#services.log('TrainingMetrics', [row]);
+    this.#history.add(name, step, rounded);
   }
 
   event(event: SecurityEvent): void {
@@ -66,6 +70,7 @@ export class RunReporter {
 
   async finished(): Promise<void> {
     await this.#services.flushLogs();
+    await this.#history.flush().catch(() => undefined);
     await this.#write({ state: 'finished' });
     this.#say(`run=${this.#runId} state=finished`);
   }
@@ -77,6 +82,7 @@ export class RunReporter {
     this.#say(`run=${this.#runId} state=${state} code=${known?.code ?? 'INTERNAL'}`);
     for (const failure of known?.failures ?? []) this.#say(`failed=${failure}`);
     await this.#services.flushLogs();
+    await this.#history.flush().catch(() => undefined);
     await this.#write({
       state,
       ...(known === undefined ? {} : { code: known.code }),

@@ -12,6 +12,7 @@ import { assertHygiene, type HygieneCheck, type HygieneReport, readProcessFacts 
 import { vaultKeyId } from './keys/slots.ts';
 import type { MachineConfig } from './machine-config.ts';
 import { type OpenDatasets, openDatasets } from './open-datasets.ts';
+import { encodePreprocessing } from './preprocessing.ts';
 import { countFinished, type TakenRun, takeRun } from './queue.ts';
 import { runMeasurement } from './run-measurement.ts';
 import { isFinal, RunReporter } from './run-reporter.ts';
@@ -149,7 +150,8 @@ async function performRun(
   lost.throwIfAborted();
 
   await reporter.step('exporting');
-  const model = await exportModel(services.runs, runId, result.model, agreement.recipients.model);
+  const files = { ...result.model, preprocessing: encodePreprocessing(data.schema) };
+  const model = await exportModel(services.runs, runId, files, agreement.recipients.model);
   events.record('model.sealed', 'success', `model ${model.map((file) => file.sealedSha256).join(' ')}`, now());
   events.record('run.finished', 'success', `steps ${result.steps}`, now());
   await exportReceipt(

@@ -13,6 +13,7 @@ import {
   keyThumbprint,
   label,
   list,
+  mapOf,
   members,
   oneOf,
   where,
@@ -39,6 +40,19 @@ export type Normalisation =
   /** One value for each feature. */
   | { readonly kind: 'standard'; readonly mean: readonly number[]; readonly deviation: readonly number[] };
 
+/**
+ * How columns of the owner's table became features, where that is more than a number as it stands. Without it a feature is the
+ * column of its name.
+ */
+export interface RowCoding {
+  /** One-hot: a feature `COLUMN=NAME` for each name. Ordinal: the name's place in the list, from 1. A name that is not listed is 0. */
+  readonly names: 'one-hot' | 'ordinal';
+  /** By column: the names known. */
+  readonly categories: Readonly<Record<string, readonly string[]>>;
+  /** By column: what stands for a missing number; a column that is not here must have one. */
+  readonly fill: Readonly<Record<string, number>>;
+}
+
 /** How the rows of a dataset look; the same in every split. */
 export interface DatasetSchema {
   /** Names of the features, in order. */
@@ -50,6 +64,8 @@ export interface DatasetSchema {
   /** Names of the classes; a row's label is an index into this list. */
   readonly classes: readonly string[];
   readonly normalisation: Normalisation;
+  /** @default - features are the columns of their names, and none may be missing */
+  readonly coding?: RowCoding | undefined;
 }
 
 /** One sealed shard. */
@@ -75,6 +91,7 @@ const MANIFEST_TYPE = 'urn:confidential-training:dataset-manifest:v1';
 
 const MAXIMUM_FEATURES = 1_000_000;
 const MAXIMUM_CLASSES = 65_536;
+const MAXIMUM_CATEGORIES = 65_536;
 const MAXIMUM_OBJECTS = 100_000;
 
 const perFeature = list(finite, { minimum: 1, maximum: MAXIMUM_FEATURES });
@@ -96,6 +113,16 @@ const normalisation: Check<Normalisation> = (value, path, failures) => {
   return known === kind ? NORMALISATIONS[known](value, path, failures) : { kind: 'none' };
 };
 
+const rowCoding = members<RowCoding>({
+  names: oneOf('one-hot', 'ordinal'),
+  categories: mapOf(
+    label,
+    list(label, { minimum: 1, maximum: MAXIMUM_CATEGORIES, keyOf: (name) => name }),
+    MAXIMUM_FEATURES,
+  ),
+  fill: mapOf(label, finite, MAXIMUM_FEATURES),
+});
+
 /** Shape of {@link DatasetSchema}, for whoever else stores one. */
 export const datasetSchemaShape: Check<DatasetSchema> = where(
   members<DatasetSchema>({
@@ -105,6 +132,7 @@ export const datasetSchemaShape: Check<DatasetSchema> = where(
     label,
     classes: list(label, { minimum: 1, maximum: MAXIMUM_CLASSES, keyOf: (name) => name }),
     normalisation,
+    coding: (value, path, failures) => (value === undefined ? undefined : rowCoding(value, path, failures)),
   }),
   ({ columns, featureCount, normalisation: rule }) => {
     if (columns.length !== featureCount) return `found ${columns.length} columns, wanted ${featureCount}`;

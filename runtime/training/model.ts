@@ -57,7 +57,9 @@ export async function exportModel(model: tfl.LayersModel): Promise<ExportedModel
   );
   const data = artifacts?.weightData;
   if (artifacts === undefined || data === undefined) throw new Error('tfjs saved no weights');
-  const names = namedWeights(model).map(({ name }) => name);
+  const nameOf = new Map(namedWeights(model).map(({ name, variable }) => [variable, name]));
+  // tfjs saves what is trained first, then the rest (moving means): not layer by layer.
+  const names = model.weights.map((weight) => nameOf.get(weight.read() as tf.Variable));
   const specs = (artifacts.weightSpecs ?? []).map((spec, i) => ({ ...spec, name: names[i] ?? spec.name }));
   const modelJson = {
     format: 'layers-model',

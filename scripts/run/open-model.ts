@@ -5,10 +5,12 @@ import { importJwk } from '../../runtime/crypto/jwk.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { MODEL_FILES } from '../../runtime/export-run.ts';
+import { metricHistoryName, parseMetricHistory } from '../../runtime/metric-history.ts';
 import { checkRunId, readBlob } from '../../runtime/queue.ts';
 import { localRecipient, openFile, parseSealedFile } from '../../runtime/sealed-file.ts';
 import { parseReceipt, type ReceiptContent } from '../../runtime/statements/receipt.ts';
 import type { LocalKeys } from '../local-keys.ts';
+import { encodeEventFile, eventFileName } from '../model/tensorboard.ts';
 
 /** What `open-model` leaves, all that `ctrain verify FOLDER` needs offline. `model/` holds the model's files and nothing else. */
 export const RUN_FOLDER = {
@@ -18,6 +20,10 @@ export const RUN_FOLDER = {
   signature: 'model.sig',
   signingKey: 'receipt-key.pem',
   model: 'model',
+  /** Curves of the metrics that the agreement lets out; unsigned. */
+  history: 'metrics.json',
+  /** The same for TensorBoard. */
+  logs: 'logs',
 } as const;
 
 /**
@@ -50,6 +56,7 @@ export async function openModel(
       join(partial, RUN_FOLDER.signingKey),
       importJwk(content.receiptKey).export({ type: 'spki', format: 'pem' }),
     );
+    await writeHistory(runs, content, partial);
     await writeFile(join(partial, RUN_FOLDER.annex), JSON.stringify(await openAnnexes(runs, keys, content)));
     await rm(target, { recursive: true, force: true });
     await rename(partial, target);
@@ -77,6 +84,16 @@ async function openModelFile(
   if (toHex(sha256(plaintext)) !== subject.plainSha256)
     throw rejected(`${path}.sealed does not hold the model of its receipt`);
   return plaintext;
+}
+
+async function writeHistory(runs: BlobStore, { runId, startedOn }: ReceiptContent, folder: string): Promise<void> {
+  const blob = await runs.get(metricHistoryName(runId));
+  if (blob === undefined) return;
+  const points = parseMetricHistory(blob.bytes, metricHistoryName(runId));
+  await writeFile(join(folder, RUN_FOLDER.history), blob.bytes);
+  await mkdir(join(folder, RUN_FOLDER.logs));
+  const started = new Date(startedOn);
+  await writeFile(join(folder, RUN_FOLDER.logs, eventFileName(started)), encodeEventFile(points, started));
 }
 
 /** The vaults' replies that this person may read, by owner id. */

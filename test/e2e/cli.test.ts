@@ -59,7 +59,7 @@ test('one person alone: init, train, and what the run left', async () => {
   const opened = await ctrain('open-model', runId, '--output-dir', 'again', '--json');
   expect(JSON.parse(opened.out)).toMatchObject({
     outputDir: 'again',
-    model: [{ name: 'model.json' }, { name: 'weights.bin', plainSha256: before }],
+    model: [{ name: 'model.json' }, { name: 'weights.bin', plainSha256: before }, { name: 'preprocessing.json' }],
   });
   expect(await sha256('again', 'model', 'weights.bin')).toBe(before);
   const [receipt, hint] = [join('models', runId), (await ctrain('open-model', runId)).out];

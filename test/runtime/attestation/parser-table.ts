@@ -26,6 +26,8 @@ import type { ErrorCode } from '../../../runtime/errors.ts';
 import { decodeReleasePolicy, parseReleasePolicy, releasePolicyBytes } from '../../../runtime/keys/release-policy.ts';
 import { parseReleaseReply, replyFailures } from '../../../runtime/keys/release-reply.ts';
 import { parseKeyId, parseKeySlots, slotOf } from '../../../runtime/keys/slots.ts';
+import { encodeMetricHistory, parseMetricHistory } from '../../../runtime/metric-history.ts';
+import { parsePreprocessing } from '../../../runtime/preprocessing.ts';
 import { parseJson } from '../../../runtime/shape.ts';
 import { agreementStatement, parseAgreement, verifyAgreement } from '../../../runtime/statements/agreement.ts';
 import { CHAIN_START, parseCheckpoint } from '../../../runtime/statements/checkpoint-chain.ts';
@@ -427,6 +429,27 @@ function statementRows(machine: Machine): Readonly<Record<string, ParserRow>> {
       parse: parseReceipt,
       json: { value: readStatement(receipt).statement, pack: envelopeOf },
       covers: ['parseReceipt'],
+    },
+    'metric history': {
+      good: encodeMetricHistory([{ name: 'loss', step: 1, value: 0.5, at: '2026-11-24T00:00:00.000Z' }]),
+      parse: (bytes) => parseMetricHistory(bytes),
+      covers: ['parseMetricHistory'],
+    },
+    preprocessing: {
+      ...plainJson({
+        version: 1,
+        schema: {
+          columns: ['a', 'b=x', 'b=y'],
+          featureCount: 3,
+          dtype: 'float32',
+          label: 'c',
+          classes: ['no', 'yes'],
+          normalisation: { kind: 'standard', mean: [0, 0, 0], deviation: [1, 1, 1] },
+          coding: { names: 'one-hot', categories: { b: ['x', 'y'] }, fill: { a: 0 } },
+        },
+      }),
+      parse: (bytes) => parsePreprocessing(bytes),
+      covers: ['parsePreprocessing'],
     },
     checkpoint: { ...plainJson(checkpoint), parse: (bytes) => parseCheckpoint(bytes), covers: ['parseCheckpoint'] },
     'key slots': {

@@ -61,6 +61,13 @@ test.each<Manifest['schema']['normalisation']>([
   expect(parseManifest(manifestStatement(changed))).toEqual(changed);
 });
 
+test('coding of rows comes back, and an old manifest has none', () => {
+  const coding = { names: 'one-hot' as const, categories: { b: ['x', 'y'] }, fill: { a: 1.5 } };
+  const changed = { ...manifest, schema: { ...schema, coding } };
+  expect(parseManifest(manifestStatement(changed))).toEqual(changed);
+  expect(parseManifest(manifestStatement(manifest)).schema.coding).toBeUndefined();
+});
+
 test('only the owner signs, and only their own', () => {
   expect(() => signManifest(manifest, stranger)).toThrow(
     rejection('CONFIG_INVALID', `manifest is of owner ${ownerId}`),
@@ -108,6 +115,11 @@ test.each<[string, Change, string]>([
   ['one column twice', withSchema({ columns: ['a', 'a'] }), 'schema.columns[1]: a is there twice'],
   ['another dtype', withSchema({ dtype: 'int64' }), 'schema.dtype: found "int64", wanted "uint8" or "float32"'],
   ['a control character', withSchema({ label: 'a\u001b[2J' }), 'schema.label'],
+  [
+    'a coding of another kind',
+    withSchema({ coding: { names: 'hash', categories: {}, fill: {} } }),
+    'schema.coding.names: found "hash", wanted "one-hot" or "ordinal"',
+  ],
   ['no normalisation', withSchema({ normalisation: undefined }), 'schema.normalisation.kind: found nothing'],
   ['another normalisation', withSchema({ normalisation: { kind: 'log' } }), 'schema.normalisation.kind: found "log"'],
   [
