@@ -9,6 +9,7 @@ import { SecureTrainingError } from './errors.ts';
 import { EventChain } from './events.ts';
 import { exportModel, exportReceipt } from './export-run.ts';
 import { assertHygiene, type HygieneCheck, type HygieneReport, readProcessFacts } from './hygiene.ts';
+import { openInitialWeights } from './initial-weights.ts';
 import { vaultKeyId } from './keys/slots.ts';
 import type { MachineConfig } from './machine-config.ts';
 import { type OpenDatasets, openDatasets } from './open-datasets.ts';
@@ -145,8 +146,10 @@ async function performRun(
   }
   const chain = checkpointChain(services, agreement, digest, runId, environment, data);
 
+  const initialWeights = await openInitialWeights(services.runs, runId, agreement, environment.keys);
+
   await reporter.step('training');
-  const { result, worker } = await train(options, { agreement, data, chain, lost, reporter, events });
+  const { result, worker } = await train(options, { agreement, data, initialWeights, chain, lost, reporter, events });
   lost.throwIfAborted();
 
   await reporter.step('exporting');
@@ -272,6 +275,7 @@ interface Training {
   readonly agreement: Agreement;
   readonly lost: AbortSignal;
   readonly data: OpenDatasets;
+  readonly initialWeights: Uint8Array | undefined;
   readonly chain: CheckpointChain;
   readonly reporter: RunReporter;
   readonly events: EventChain;
@@ -279,7 +283,7 @@ interface Training {
 
 async function train(
   options: TrainerOptions,
-  { agreement, data, chain, lost, reporter, events }: Training,
+  { agreement, data, initialWeights, chain, lost, reporter, events }: Training,
 ): Promise<{ result: WorkerResult; worker: WorkerHandle }> {
   const resume = await chain.newest();
   if (resume !== undefined) options.say(`step=resuming checkpoint=${resume.step}`);
@@ -305,6 +309,7 @@ async function train(
       config: agreement.configuration,
       schema: data.schema,
       shards: data.shards,
+      ...(initialWeights === undefined ? {} : { initialWeights }),
       ...(resume === undefined ? {} : { resume: resume.bytes }),
       openShard,
       abortSignal: lost,

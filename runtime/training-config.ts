@@ -20,6 +20,8 @@ export interface TrainingConfig {
     readonly checkpoint_steps: number;
     /** Rows that are shuffled together. */
     readonly shuffle_rows: number;
+    /** SHA-256 (hex) of a safetensors file to start from. @default - the seed decides */
+    readonly initial_weights?: string;
   };
 }
 
@@ -63,17 +65,21 @@ export function parseTrainingConfig(
   const given = value.training;
   if (!isRecord(given))
     throw invalid(source, [...failures, 'training: wanted an object with input_size, hidden_size and output_size']);
-  failures.push(...unknownKeys(given, FIELDS, 'training.'));
+  failures.push(...unknownKeys(given, [...FIELDS, 'initial_weights'], 'training.'));
   const merged: Record<string, unknown> = { ...DEFAULTS, ...fitted, ...given };
   for (const field of FIELDS) {
     const problem = check(field, merged[field]);
     if (problem !== undefined) failures.push(`training.${field}: ${problem}`);
   }
+  const { initial_weights } = given;
+  if (initial_weights !== undefined && !/^[0-9a-f]{64}$/.test(String(initial_weights)))
+    failures.push(`training.initial_weights: found ${show(initial_weights)}, wanted 64 lower-case hex digits`);
   if (failures.length > 0) throw invalid(source, failures);
   return {
-    training: Object.fromEntries(
-      FIELDS.map((field) => [field, merged[field]]),
-    ) as unknown as TrainingConfig['training'],
+    training: Object.fromEntries([
+      ...FIELDS.map((field) => [field, merged[field]]),
+      ...(initial_weights === undefined ? [] : [['initial_weights', initial_weights]]),
+    ]) as unknown as TrainingConfig['training'],
   };
 }
 

@@ -14,6 +14,7 @@ import { initCommand } from './commands/init.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { lockKeyCommand } from './commands/lock-key.ts';
 import { openModelCommand } from './commands/open-model.ts';
+import { predictCommand } from './commands/predict.ts';
 import { prepareDataCommand } from './commands/prepare-data.ts';
 import { proposeCommand } from './commands/propose.ts';
 import { publishRevocationListCommand } from './commands/publish-revocation-list.ts';
@@ -50,7 +51,8 @@ Without --deployment a command works on the emulator and says so in its first li
   );
 
 program.commandsGroup('Data scientist, model owner:');
-for (const command of [initCommand(), trainCommand(), runsCommand(), openModelCommand()]) program.addCommand(command);
+for (const command of [initCommand(), trainCommand(), runsCommand(), openModelCommand(), predictCommand()])
+  program.addCommand(command);
 program.commandsGroup('Data owner:');
 for (const command of [
   prepareDataCommand(),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings what some tests need beyond npm: swtpm from Debian (as root), model_signing and the Azure SDK for Python from PyPI
-# (into .tools/).
+# Brings what some tests need beyond npm: swtpm from Debian (as root), model_signing, the Azure SDK for Python, and
+# what models are loaded with from PyPI (into .tools/).
 # Where that is not possible the tests say that they were skipped, so nothing here fails.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -29,6 +29,24 @@ elif [ -x .tools/venv/bin/pip ] && .tools/venv/bin/pip install -q azure-identity
   echo 'Azure SDK for Python: installed in .tools/venv'
 else
   echo 'Azure SDK for Python: could not be installed'
+fi
+
+# What opened models are loaded with. Keras computes with JAX here: its numpy backend needs that too, and torch is 540 MB.
+models=.tools/models/bin
+if [ -x $models/pip ] || python3 -m venv .tools/models >/dev/null 2>&1; then
+  for tool in 'safetensors numpy:safetensors==0.8.0 numpy==2.4.6' 'tensorboard:tensorboard==2.21.0' \
+    'keras jax:keras==3.15.1 h5py==3.16.0 jax==0.10.2 scipy==1.17.1'; do
+    names=${tool%%:*}
+    if KERAS_BACKEND=jax $models/python -c "import ${names// /, }" >/dev/null 2>&1; then
+      echo "$names: there"
+    elif $models/pip install -q ${tool#*:} >/dev/null 2>&1; then
+      echo "$names: installed in .tools/models"
+    else
+      echo "$names: could not be installed"
+    fi
+  done
+else
+  echo 'safetensors, tensorboard, keras: no Python to install them with'
 fi
 
 # A place of its own: what it brings along would not agree with the other's.

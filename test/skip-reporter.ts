@@ -12,6 +12,8 @@ const NEEDS: Readonly<Record<string, string>> = {
     'the Azure SDK for Python is not in .tools/venv: npm run setup:tools brings it from PyPI',
   'test/foreign/client-side-encryption.process.test.ts':
     'the Azure SDK for Python is not in .tools/venv: npm run setup:tools brings it from PyPI',
+  'test/foreign/models.process.test.ts':
+    'safetensors, tensorboard or keras is not in .tools/models (npm run setup:tools brings them from PyPI), or torch, which is 540 MB',
   'test/foreign/python-sdk.process.test.ts':
     'the Azure SDK for Python is not in .tools/venv: npm run setup:tools brings it from PyPI',
   'test/runtime/statements/model-signature.test.ts':

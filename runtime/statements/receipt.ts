@@ -191,6 +191,7 @@ function receiptStatement(content: ReceiptContent): Statement {
 /** A member that both the predicate and we need stands once, in SLSA's place for it. */
 function predicateFor(content: ReceiptContent) {
   const { agreementDigest, manifests, trainerSha256, configuration, releases } = content;
+  const initial = configuration.training.initial_weights;
   return {
     buildDefinition: {
       buildType: BUILD_TYPE,
@@ -205,6 +206,7 @@ function predicateFor(content: ReceiptContent) {
       resolvedDependencies: [
         { name: 'agreement', digest: { sha256: agreementDigest } },
         { name: 'trainer', digest: { sha256: trainerSha256 } },
+        ...(initial === undefined ? [] : [{ name: 'initial-weights', digest: { sha256: initial } }]),
         ...manifests.map(({ digest, ...annotations }) => ({
           name: 'manifest',
           digest: { sha256: digest },

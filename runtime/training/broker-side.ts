@@ -48,6 +48,11 @@ export interface RunWorkerOptions {
    * @default - from the first step
    */
   readonly resume?: Uint8Array;
+  /**
+   * A safetensors file to start from, as the configuration names it.
+   * @default - the seed decides
+   */
+  readonly initialWeights?: Uint8Array;
   /** Opens and checks one shard: Arrow IPC bytes. At most two calls are open at a time. */
   openShard(split: string, index: number): Promise<Uint8Array>;
   /**
@@ -129,7 +134,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<WorkerHa
 export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions): Promise<WorkerResult> {
   const worker = handle as RunningWorker;
   const { channel } = worker;
-  const { resume, abortSignal, config, schema, shards } = options;
+  const { resume, initialWeights, abortSignal, config, schema, shards } = options;
   abortSignal?.throwIfAborted();
   const server = new ShardServer(worker, options);
   // A failure outside the loop below, of a shard or a checkpoint, ends the worker and with it the loop.
@@ -148,7 +153,7 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
   try {
     const { featureCount, dtype, classes, normalisation } = schema;
     const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards };
-    channel.send(resume === undefined ? 'START' : 'RESUME', header, resume).catch(worker.stop);
+    channel.send(resume === undefined ? 'START' : 'RESUME', header, resume ?? initialWeights).catch(worker.stop);
     for (;;) {
       const frame = await nextFrame(channel, worker.ended);
       switch (frame.type) {

@@ -28,6 +28,8 @@ export interface Engine {
   snapshot(): NamedTensor[];
   /** @throws {@link SecureTrainingError} `CONFIG_INVALID` where names or shapes differ from this model's */
   restore(tensors: readonly NamedTensor[]): void;
+  /** Takes weights to start from. @throws {@link SecureTrainingError} `CONFIG_INVALID` where names or shapes differ from this model's */
+  load(tensors: readonly NamedTensor[]): void;
   exportModel(): Promise<ExportedModel>;
   dispose(): void;
 }
@@ -107,22 +109,8 @@ export function createEngine(config: TrainingConfig): Engine {
         shape: variable.shape,
         values: variable.dataSync() as Float32Array,
       })),
-    restore(tensors) {
-      const wanted = state();
-      const found = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-      const failures = wanted
-        .filter(({ name, variable }) => !fits(found.get(name), variable.shape))
-        .map(({ name, variable }) => `${name} of shape [${variable.shape}]`);
-      if (failures.length > 0 || found.size !== wanted.length) {
-        const message = `checkpoint has ${found.size} tensors, wanted ${wanted.length}; it lacks: ${failures.join(', ')}`;
-        throw new SecureTrainingError('CONFIG_INVALID', message, { failures });
-      }
-      tf.tidy(() => {
-        for (const { name, variable } of wanted) {
-          variable.assign(tf.tensor(found.get(name)?.values as Float32Array, variable.shape, 'float32'));
-        }
-      });
-    },
+    restore: (tensors) => assign('checkpoint has', state(), tensors),
+    load: (tensors) => assign('initial weights have', weights, tensors),
     exportModel: () => exportModel(model),
     dispose() {
       lastLoss?.dispose();
@@ -131,6 +119,26 @@ export function createEngine(config: TrainingConfig): Engine {
       model.dispose();
     },
   };
+}
+
+function assign(
+  what: string,
+  wanted: readonly { readonly name: string; readonly variable: tf.Variable }[],
+  tensors: readonly NamedTensor[],
+): void {
+  const found = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const failures = wanted
+    .filter(({ name, variable }) => !fits(found.get(name), variable.shape))
+    .map(({ name, variable }) => `${name} of shape [${variable.shape}]`);
+  if (failures.length > 0 || found.size !== wanted.length) {
+    const message = `${what} ${found.size} tensors, wanted ${wanted.length}; it lacks: ${failures.join(', ')}`;
+    throw new SecureTrainingError('CONFIG_INVALID', message, { failures });
+  }
+  tf.tidy(() => {
+    for (const { name, variable } of wanted) {
+      variable.assign(tf.tensor(found.get(name)?.values as Float32Array, variable.shape, 'float32'));
+    }
+  });
 }
 
 function fits(tensor: NamedTensor | undefined, shape: readonly number[]): boolean {

@@ -44,7 +44,7 @@ export interface InputSchema {
     | { readonly kind: 'standard'; readonly mean: readonly number[]; readonly deviation: readonly number[] };
 }
 
-/** Everything that decides the weights; the body of RESUME is the checkpoint. Shards: rows of each, in manifest order. */
+/** Everything that decides the weights; the body of RESUME is the checkpoint, of START the initial weights where there are any. Shards: rows of each, in manifest order. */
 export interface StartHeader {
   readonly config: TrainingConfig;
   readonly schema: InputSchema;

@@ -8,9 +8,12 @@ import { createEngine, type Engine } from './engine.ts';
 import { evaluateSplit } from './evaluation.ts';
 import { createFeed } from './feed.ts';
 import type { FrameChannel } from './frame-channel.ts';
-import type { Metric, StartHeader } from './frames.ts';
+import type { Frame, Metric, StartHeader } from './frames.ts';
 import type { Position } from './order.ts';
 import { progressMeter } from './progress-meter.ts';
+import { decodeSafeTensors } from './safetensors.ts';
+
+type StartFrame = Extract<Frame, { type: 'START' | 'RESUME' }>;
 
 /**
  * The worker's whole life: says what it may do and what computes, trains what START or RESUME tells, hands back the model.
@@ -26,7 +29,7 @@ export async function serveSession(channel: FrameChannel, wasmDir: string): Prom
     if (frame.type !== 'START' && frame.type !== 'RESUME') {
       throw new SecureTrainingError('EVIDENCE_MALFORMED', `first frame is ${frame.type}, wanted START or RESUME`);
     }
-    await train(channel, frame.header, frame.type === 'RESUME' ? frame.body : undefined);
+    await train(channel, frame);
     return true;
   } catch (error) {
     await channel.send('ERROR', describe(error));
@@ -34,7 +37,7 @@ export async function serveSession(channel: FrameChannel, wasmDir: string): Prom
   }
 }
 
-async function train(channel: FrameChannel, start: StartHeader, checkpoint: Uint8Array | undefined): Promise<void> {
+async function train(channel: FrameChannel, { type, header: start, body }: StartFrame): Promise<void> {
   checkStart(start);
   const { training } = start.config;
   const fingerprint = runFingerprint(start);
@@ -45,8 +48,11 @@ async function train(channel: FrameChannel, start: StartHeader, checkpoint: Uint
   const history: Metric[] = [];
   let position: Position = { epoch: 0, row: 0 };
   let step = 0;
-  if (checkpoint !== undefined) {
-    const state = decodeCheckpoint(checkpoint, fingerprint);
+  if (type === 'START' && training.initial_weights !== undefined) {
+    engine.load(decodeSafeTensors(body).tensors);
+  }
+  if (type === 'RESUME') {
+    const state = decodeCheckpoint(body, fingerprint);
     engine.restore(state.tensors);
     ({ position, step } = state);
     history.push(...state.history);

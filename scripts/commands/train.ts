@@ -2,12 +2,14 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { SecureTrainingError } from '../../runtime/errors.ts';
+import { decodeSafeTensors } from '../../runtime/training/safetensors.ts';
 import { type ChosenDeployment, type Context, chooseDeployment } from '../context.ts';
 import { DEFAULT_KEY_FILE, type LocalKeys, loadLocalKeys } from '../local-keys.ts';
 import { count, type Reporter, terminalReporter } from '../progress.ts';
 import { explainAgreement, readAgreement } from '../run/approve.ts';
-import { type Configure, FITTED, readConfiguration } from '../run/configuration.ts';
+import { type Configure, FITTED, readConfiguration, startingFrom } from '../run/configuration.ts';
 import { agreeOnRows, type FinishedRun, finishRun, type PipelineOptions, prepareRows } from '../run/pipeline.ts';
+import { readInput } from '../run/read-input.ts';
 import { verifyFolder } from '../run/verify-folder.ts';
 import { confirm, readAgreementFile } from './approve.ts';
 import { verdictLines } from './verify.ts';
@@ -18,6 +20,7 @@ interface TrainFlags {
   readonly label?: string;
   readonly agreement?: string;
   readonly config?: string;
+  readonly initialWeights?: string;
   readonly ownerKey: string;
   readonly modelsDir: string;
   readonly keepPlaintext?: boolean;
@@ -34,6 +37,7 @@ export function trainCommand(): Command {
     .option('-l, --label <column>', 'label column (default: label, target, y or class)')
     .option('-a, --agreement <file>', 'instead of --data: a signed agreement about data already uploaded')
     .option('-c, --config <file>', 'training configuration (default: training.json, else one that fits the data)')
+    .option('--initial-weights <file>', 'safetensors file to start from, as open-model --format safetensors writes one')
     .option('--owner-key <file>', 'your local key', DEFAULT_KEY_FILE)
     .option('-m, --models-dir <folder>', 'where the opened model goes', 'models')
     .option('--keep-plaintext', 'keep the prepared rows that were made on the way')
@@ -54,7 +58,8 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
         throw new SecureTrainingError('CONFIG_INVALID', 'train wants either --data FILE or --agreement FILE');
       }
       const keys = await loadLocalKeys(flags.ownerKey);
-      const configuration = await chosenConfiguration(flags.config);
+      const initialWeights = flags.initialWeights === undefined ? undefined : await readWeights(flags.initialWeights);
+      const configuration = startingFrom(initialWeights, await chosenConfiguration(flags.config));
       const reporter = terminalReporter(process.stdout, { quiet: flags.json === true });
       const say = flags.json === true ? console.error : reporter.line;
       const chosen = await chooseDeployment(flags.deployment, say);
@@ -66,7 +71,7 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
       const context = await chosen.open();
       try {
         const agreement = await agree(context);
-        const run = await finishRun(context, keys, agreement, flags.modelsDir, reporter);
+        const run = await finishRun(context, keys, agreement, flags.modelsDir, reporter, initialWeights);
         const { emulator } = context.deployment;
         const verdict = await verifyFolder(run.folder, {
           owners: [keys.ownerId],
@@ -135,6 +140,18 @@ async function chosenConfiguration(path: string | undefined): Promise<Configure>
     () => false,
   );
   return present ? readConfiguration('training.json') : FITTED;
+}
+
+/** @throws {@link SecureTrainingError} `CONFIG_INVALID`: what the trainer would not read is refused before anything is agreed to */
+async function readWeights(path: string): Promise<Uint8Array> {
+  const bytes = Uint8Array.from(await readInput(path));
+  try {
+    decodeSafeTensors(bytes);
+    return bytes;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : 'no safetensors';
+    throw new SecureTrainingError('CONFIG_INVALID', `${path}: ${reason}`, { cause });
+  }
 }
 
 function summarise({ content, folder }: FinishedRun, { line }: Reporter): void {

@@ -24,6 +24,9 @@ export function explainAgreement(agreement: Agreement): string[] {
     `model       ${training.input_size}-${training.hidden_size}-${training.output_size}, ${training.epochs} epochs, to ${
       agreement.recipients.model.map((recipient) => recipient.name).join(', ') || 'nobody'
     }`,
+    ...(training.initial_weights === undefined
+      ? []
+      : [`start       from the weights of digest ${training.initial_weights.slice(0, 12)}`]),
     `let out     ${agreement.metrics.join(', ') || 'no metric'}`,
     `machine     ${agreement.environment.generations.join(' or ')}, ${
       agreement.environment.vmIds === 'any'

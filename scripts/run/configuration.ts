@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { sha256, toHex } from '../../runtime/crypto/bytes.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import type { DatasetSchema } from '../../runtime/statements/manifest.ts';
 import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
@@ -33,6 +34,19 @@ export async function readConfiguration(path: string): Promise<Configure> {
   }
   parseTrainingConfig(value, path, { input_size: 1, hidden_size: 1, output_size: 1 });
   return (schema, trainRows) => fitToData(value, path, schema, trainRows);
+}
+
+/** The same configuration from these weights; their digest is what is agreed to. */
+export function startingFrom(weights: Uint8Array | undefined, configure: Configure): Configure {
+  if (weights === undefined) return configure;
+  const initial_weights = toHex(sha256(weights));
+  return (schema, trainRows) => {
+    const { training } = configure(schema, trainRows);
+    const named = training.initial_weights ?? initial_weights;
+    if (named === initial_weights) return { training: { ...training, initial_weights } };
+    const message = `training.initial_weights: found ${named.slice(0, 12)}, the file has digest ${initial_weights.slice(0, 12)}`;
+    throw new SecureTrainingError('CONFIG_INVALID', message);
+  };
 }
 
 /** One hidden layer of 512 units, or fewer where there are few features, and enough epochs for the rows. */

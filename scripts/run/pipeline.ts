@@ -19,6 +19,7 @@ import type { Manifest } from '../../runtime/statements/manifest.ts';
 import type { ReceiptContent } from '../../runtime/statements/receipt.ts';
 import type { Context } from '../context.ts';
 import type { LocalKeys } from '../local-keys.ts';
+import { cardOptions, writeModelCard } from '../model/card.ts';
 import { bytes, count, type Reporter } from '../progress.ts';
 import { approveAgreement } from './approve.ts';
 import type { Configure } from './configuration.ts';
@@ -224,11 +225,12 @@ export async function finishRun(
   agreement: Uint8Array,
   modelsDir: string,
   reporter: Reporter,
+  initialWeights?: Uint8Array,
 ): Promise<FinishedRun> {
   const { runId, status } = await reporter.step(
     'train',
     async (show) => {
-      const submission = await submitRun(context, agreement, new Date());
+      const submission = await submitRun(context, agreement, new Date(), initialWeights);
       reporter.line(`  ${submission.attached ? 'going on with' : 'queued'} ${submission.runId}`);
       return { runId: submission.runId, status: await watchRun(context, submission.runId, show) };
     },
@@ -237,7 +239,11 @@ export async function finishRun(
   const folder = join(modelsDir, runId);
   const content = await reporter.step(
     'open model',
-    () => openModel(runStore(context), keys, runId, folder),
+    async () => {
+      const opened = await openModel(runStore(context), keys, runId, folder);
+      await writeModelCard(folder, cardOptions(keys, context));
+      return opened;
+    },
     () => relative(process.cwd(), folder),
   );
   return { runId, status, content, folder };

@@ -3,6 +3,7 @@ import { blobStore } from '../../runtime/azure/blob-store.ts';
 import { machineState, startMachine } from '../../runtime/azure/resource-manager.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
+import { putInitialWeights } from '../../runtime/initial-weights.ts';
 import {
   isOpen,
   listRuns,
@@ -34,16 +35,26 @@ export interface Submission {
 
 /**
  * Queues a run of an agreement, or goes on with an unfinished one of the same agreement, and starts the machine.
+ * @param initialWeights the file that the agreement names, where it names one
  * @throws {@link SecureTrainingError} `CONSENT_MISSING` when a signature is missing or the agreement has expired
  */
-export async function submitRun(context: Context, agreement: Uint8Array, now: Date): Promise<Submission> {
-  const { digest } = verifyAgreement(agreement, { trainerSha256: context.deployment.trainer.bundleSha256, now });
+export async function submitRun(
+  context: Context,
+  agreement: Uint8Array,
+  now: Date,
+  initialWeights?: Uint8Array,
+): Promise<Submission> {
+  const { agreement: agreed, digest } = verifyAgreement(agreement, {
+    trainerSha256: context.deployment.trainer.bundleSha256,
+    now,
+  });
   const runs = runStore(context);
   const unfinished = (await listRuns(runs)).findLast(
     ({ request, status }) => request.agreementDigest === digest && isOpen(status),
   );
   const runId = unfinished?.request.runId ?? newRunId(now);
   if (unfinished === undefined) {
+    await putInitialWeights(runs, runId, agreed, initialWeights);
     await queueRun(runs, { version: 1, runId, agreementDigest: digest, requestedAt: now.toISOString() }, agreement);
   }
   if (unfinished?.status?.state !== 'running' || (await currentMachineState(context)) !== 'running') {
