@@ -22,6 +22,7 @@ import { publishTrainerCommand } from './commands/publish-trainer.ts';
 import { reviewPlanCommand } from './commands/review-plan.ts';
 import { rotateKeysCommand } from './commands/rotate-keys.ts';
 import { runsCommand } from './commands/runs.ts';
+import { sampleDataCommand } from './commands/sample-data.ts';
 import { teardownCommand } from './commands/teardown.ts';
 import { trainCommand } from './commands/train.ts';
 import { uploadCommand } from './commands/upload.ts';
@@ -51,7 +52,14 @@ Without --deployment a command works on the emulator and says so in its first li
   );
 
 program.commandsGroup('Data scientist, model owner:');
-for (const command of [initCommand(), trainCommand(), runsCommand(), openModelCommand(), predictCommand()])
+for (const command of [
+  initCommand(),
+  trainCommand(),
+  runsCommand(),
+  openModelCommand(),
+  predictCommand(),
+  sampleDataCommand(),
+])
   program.addCommand(command);
 program.commandsGroup('Data owner:');
 for (const command of [
