@@ -72,7 +72,7 @@ export function parseTrainingConfig(
     if (problem !== undefined) failures.push(`training.${field}: ${problem}`);
   }
   const { initial_weights } = given;
-  if (initial_weights !== undefined && !/^[0-9a-f]{64}$/.test(String(initial_weights)))
+  if (initial_weights !== undefined && !(typeof initial_weights === 'string' && /^[0-9a-f]{64}$/.test(initial_weights)))
     failures.push(`training.initial_weights: found ${show(initial_weights)}, wanted 64 lower-case hex digits`);
   if (failures.length > 0) throw invalid(source, failures);
   return {

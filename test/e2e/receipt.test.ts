@@ -28,7 +28,11 @@ beforeAll(async () => {
     trust,
     knownOwners: [place.keys.ownerId],
     releaseReplies: JSON.parse(new TextDecoder().decode(await read('release-replies.json'))),
-    modelFiles: { 'model.json': await read('model/model.json'), 'weights.bin': await read('model/weights.bin') },
+    modelFiles: {
+      'model.json': await read('model/model.json'),
+      'weights.bin': await read('model/weights.bin'),
+      'preprocessing.json': await read('model/preprocessing.json'),
+    },
   };
 });
 afterAll(() => place?.stop());

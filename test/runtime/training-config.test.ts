@@ -19,6 +19,12 @@ test('three numbers are a complete configuration', () => {
   });
 });
 
+test('initial weights are named by digest, and by nothing where there are none', () => {
+  const initial_weights = 'ab'.repeat(32);
+  expect(parseTrainingConfig({ training: { ...good, initial_weights } }).training).toMatchObject({ initial_weights });
+  expect(parseTrainingConfig({ training: good }).training).not.toHaveProperty('initial_weights');
+});
+
 test.each([
   [{ input_size: 0 }, 'training.input_size: found 0, wanted a whole number from 1 to 1000000'],
   [{ hidden_size: -3 }, 'training.hidden_size: found -3, wanted a whole number from 1 to 65536'],
@@ -31,6 +37,11 @@ test.each([
   [{ seed: -1 }, 'training.seed: found -1, wanted a whole number from 0 to 2147483647'],
   [{ checkpoint_steps: 0 }, 'training.checkpoint_steps: found 0, wanted a whole number from 1 to 1000000000'],
   [{ shuffle_rows: 0 }, 'training.shuffle_rows: found 0, wanted a whole number from 1 to 10000000'],
+  [{ initial_weights: 'AB' }, 'training.initial_weights: found "AB", wanted 64 lower-case hex digits'],
+  [
+    { initial_weights: ['ab'.repeat(32)] },
+    `training.initial_weights: found ["${'ab'.repeat(24)}${'ab'.repeat(5)}, wanted 64 lower-case hex digits`,
+  ],
   [{ epoch: 3 }, 'training.epoch: unknown key, did you mean training.epochs?'],
 ])('refuses %j', (change, failure) => {
   expect(() => parseTrainingConfig({ training: { ...good, ...change } }, 'training.json')).toThrow(

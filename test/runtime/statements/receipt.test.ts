@@ -158,3 +158,26 @@ test('the order of members carries no meaning', () => {
   }));
   expect(parseReceipt(bytes).content).toEqual(CONTENT);
 });
+
+test('initial weights are a dependency, as the configuration names them', () => {
+  const sha256 = 'cd'.repeat(32);
+  const { training } = CONTENT.configuration;
+  const content = { ...CONTENT, configuration: { training: { ...training, initial_weights: sha256 } } };
+  const envelope = signReceipt(content, key);
+  const { predicate } = statementOf(envelope) as unknown as {
+    predicate: { buildDefinition: { resolvedDependencies: object[] } };
+  };
+  expect(predicate.buildDefinition.resolvedDependencies).toContainEqual({
+    name: 'initial-weights',
+    digest: { sha256 },
+  });
+  expect(parseReceipt(serialiseEnvelope(envelope)).content.configuration).toEqual(content.configuration);
+  const dropped = resigned((statement) =>
+    set(
+      statement,
+      ['predicate', 'buildDefinition', 'externalParameters', 'configuration', 'training', 'initial_weights'],
+      sha256,
+    ),
+  );
+  expect(() => parseReceipt(dropped)).toThrow(rejection('EVIDENCE_MALFORMED', 'it says more or other things'));
+});

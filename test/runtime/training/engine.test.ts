@@ -5,6 +5,8 @@ import * as tfl from '@tensorflow/tfjs-layers';
 import { beforeAll, expect, test } from 'vitest';
 import { startBackend } from '../../../runtime/training/backend.ts';
 import { createEngine } from '../../../runtime/training/engine.ts';
+import { exportModel } from '../../../runtime/training/model.ts';
+import { loadPredictor } from '../../../runtime/training/predictor.ts';
 import { parseTrainingConfig } from '../../../runtime/training-config.ts';
 
 const WASM = import.meta.resolve('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm');
@@ -100,6 +102,48 @@ test('a snapshot of another model is refused with what is missing', () => {
       message: expect.stringContaining('hidden/kernel/adam/m of shape [6,8]'),
     }),
   );
+});
+
+test('weights to start from are taken as they are, and only if they fit', () => {
+  const first = createEngine(configOf('adam'));
+  first.step(batchOf(1));
+  const weights = first.snapshot().filter(({ name }) => !name.includes('adam'));
+  const second = createEngine(configOf('adam'));
+  second.load(weights);
+  expect(bits(second).slice(0, 4)).toEqual(bits(first).slice(0, 4));
+  expect(() => second.load(weights.slice(1))).toThrow(
+    expect.objectContaining({
+      code: 'CONFIG_INVALID',
+      message: 'initial weights have 3 tensors, wanted 4; it lacks: hidden/kernel of shape [6,8]',
+    }),
+  );
+  const turned = weights.map((tensor, i) => (i === 0 ? { ...tensor, shape: [8, 6] } : tensor));
+  expect(() => second.load(turned)).toThrow('it lacks: hidden/kernel of shape [6,8]');
+  expect(() => second.load(first.snapshot())).toThrow('initial weights have 14 tensors, wanted 4');
+});
+
+test('weights that are not trained keep their names in the exported model', async () => {
+  const model = tfl.sequential({
+    layers: [
+      tfl.layers.batchNormalization({ name: 'norm', inputShape: [3], movingMeanInitializer: 'glorotNormal' }),
+      tfl.layers.dense({ name: 'out', units: 2 }),
+    ],
+  });
+  const { modelJson, weights } = await exportModel(model);
+  const x = tf.tensor2d([[1, 2, 3]]);
+  const expected = (model.predict(x) as tf.Tensor).dataSync();
+  const specs: { name: string; shape: number[] }[] = JSON.parse(new TextDecoder().decode(modelJson)).weightsManifest[0]
+    .weights;
+  expect(specs.map(({ name, shape }) => [name, shape.join()])).toEqual([
+    ['norm/gamma', '3'],
+    ['norm/beta', '3'],
+    ['out/kernel', '3,2'],
+    ['out/bias', '2'],
+    ['norm/moving_mean', '3'],
+    ['norm/moving_variance', '3'],
+  ]);
+  const predictor = await loadPredictor({ modelJson, weights });
+  expect(predictor.predict(Float32Array.of(1, 2, 3), 1)).toEqual(expected);
 });
 
 test('the exported model is one that tfjs loads and that answers alike', async () => {
