@@ -1,7 +1,7 @@
 import type { RunRecord } from './run-record.ts';
 
 /** One thing that two runs have, or one of them. */
-export interface ComparedValue {
+interface ComparedValue {
   readonly name: string;
   readonly a: unknown;
   readonly b: unknown;
