@@ -19,6 +19,8 @@ interface SampleDataFlags extends OwnerFlags {
 }
 
 const MAXIMUM_ROWS = 1_000_000;
+/** They are made in memory. */
+const MAXIMUM_VALUES = 50_000_000;
 
 export function sampleDataCommand(): Command {
   return new Command('sample-data')
@@ -47,6 +49,10 @@ The rows are made up: they hold no row of anybody, and what a model learns from 
       const rows = wholeNumber('--rows', flags.rows, 1, MAXIMUM_ROWS);
       const seed = wholeNumber('--seed', flags.seed, 0, 2 ** 31 - 1);
       const schema = await readSchema(flags);
+      if (rows * schema.featureCount > MAXIMUM_VALUES) {
+        const most = Math.floor(MAXIMUM_VALUES / schema.featureCount);
+        throw invalid(`--rows: found ${rows}, wanted at most ${most} rows of ${schema.featureCount} features`);
+      }
       const sample = sampleRows(schema, rows, seed);
       await writeFileAtomic(flags.output, extension === '.csv' ? csvOf(sample) : arrowOf(sample, schema));
       console.log(`${count(rows)} made-up rows of ${count(sample.header.length - 1)} columns in ${flags.output}`);

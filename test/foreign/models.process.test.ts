@@ -3,10 +3,15 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import * as tfl from '@tensorflow/tfjs-layers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseMetricHistory } from '../../runtime/metric-history.ts';
+import { exportModel } from '../../runtime/training/model.ts';
+import { loadPredictor } from '../../runtime/training/predictor.ts';
 import { decodeSafeTensors } from '../../runtime/training/safetensors.ts';
 import { writeFormat } from '../../scripts/model/formats.ts';
+import { encodeKeras } from '../../scripts/model/keras.ts';
+import { readLayersModel } from '../../scripts/model/layers-model.ts';
 import { type OpenedModel, readOpenedModel } from '../../scripts/model/opened-model.ts';
 import { rowEncoder } from '../../scripts/model/row-encoder.ts';
 import { predictRows } from '../../scripts/run/predict.ts';
@@ -95,6 +100,45 @@ describe.skipIf(!has('safetensors', 'numpy'))('an opened model in other framewor
     await writeFile(file, JSON.stringify(inputs));
     expectOurs(await python('keras', path ?? '', file));
   });
+
+  test.skipIf(!has('keras', 'jax', 'h5py'))(
+    '.keras: layers beyond dense ones, with weights of every kind',
+    async () => {
+      const random = { biasInitializer: 'glorotNormal' } as const;
+      const built = tfl.sequential({
+        layers: [
+          tfl.layers.reshape({ name: 'image', inputShape: [64], targetShape: [8, 8, 1] }),
+          tfl.layers.conv2d({
+            name: 'conv',
+            filters: 4,
+            kernelSize: 3,
+            padding: 'same',
+            activation: 'relu',
+            ...random,
+          }),
+          tfl.layers.batchNormalization({ name: 'norm', movingMeanInitializer: 'glorotNormal' }),
+          tfl.layers.maxPooling2d({ name: 'pool', poolSize: 2 }),
+          tfl.layers.conv2d({ name: 'conv-2', filters: 4, kernelSize: 3, strides: 2, ...random }),
+          tfl.layers.flatten({ name: 'flat' }),
+          tfl.layers.dropout({ name: 'drop', rate: 0.3 }),
+          tfl.layers.layerNormalization({ name: 'norm-2' }),
+          tfl.layers.dense({ name: 'logits', units: 3 }),
+          tfl.layers.softmax({ name: 'probabilities' }),
+        ],
+      });
+      const { modelJson, weights } = await exportModel(built);
+      const [path, inputs] = [join(place.dir, 'layers.keras'), join(place.dir, 'images.json')];
+      await writeFile(path, encodeKeras(readLayersModel(modelJson, weights)));
+      const features = Float32Array.from({ length: 2 * 64 }, (_, i) => Math.sin(i * 7));
+      await writeFile(inputs, JSON.stringify([[...features.subarray(0, 64)], [...features.subarray(64)]]));
+      const expected = (await loadPredictor({ modelJson, weights })).predict(features, 2);
+      const theirs = (await python('keras', path, inputs)) as number[][];
+      theirs.flat().forEach((value, i) => {
+        expect(value).toBeCloseTo(expected[i] ?? Number.NaN, 5);
+      });
+      expect(theirs.flat()).toHaveLength(6);
+    },
+  );
 
   test.skipIf(!has('tensorboard'))("curves: TensorBoard's own loader", async () => {
     const [name = ''] = await readdir(join(folder, 'logs'));
