@@ -20,7 +20,7 @@ export function predictCommand(): Command {
     .requiredOption('-m, --model <folder>', "what 'ctrain open-model' left")
     .requiredOption(
       '-i, --input <file>',
-      'csv file with the columns that the model was trained on; others are left out',
+      'csv file with the columns that the model was trained on, or arrow file of prepare-data',
     )
     .option('-o, --output <file>', 'csv or json file (default: csv to the terminal)')
     .option('--json', 'JSON instead of csv')

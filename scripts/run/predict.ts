@@ -1,8 +1,12 @@
 import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
+import { dirname, extname } from 'node:path';
+import { readArrowFile } from '../../runtime/data/arrow-file.ts';
+import { featureType } from '../../runtime/data/arrow-shard.ts';
 import { csvCell, openCsv } from '../../runtime/data/prepare/csv.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
+import type { DatasetSchema } from '../../runtime/statements/manifest.ts';
 import { startBackend } from '../../runtime/training/backend.ts';
+import { normaliser } from '../../runtime/training/feed.ts';
 import { loadPredictor } from '../../runtime/training/predictor.ts';
 import type { OpenedModel } from '../model/opened-model.ts';
 import { rowEncoder } from '../model/row-encoder.ts';
@@ -13,7 +17,7 @@ const BATCH_ROWS = 1024;
 const DIGITS = 7;
 
 export interface Prediction {
-  /** Of the row in the table. */
+  /** Of the row in the csv file; in an Arrow file its number, from 1. */
   readonly line: number;
   /** The most probable class. */
   readonly prediction: string;
@@ -28,13 +32,12 @@ export function classNames({ preprocessing, content }: OpenedModel): readonly st
 }
 
 /**
- * Predicts the rows of a csv file, in its order and in flat memory. A label column is not needed, and left out where there is one.
+ * Predicts the rows of a file, in its order and in flat memory: a csv file as the owner had it (no label is needed), or an
+ * Arrow file that `prepare-data` wrote.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID` for a column that is missing or a cell that is no number, by line and column
  */
 export async function* predictRows(model: OpenedModel, inputPath: string): AsyncGenerator<Prediction[]> {
-  const { columns, chunks } = await openCsv(inputPath);
   const { schema } = model.preprocessing;
-  const encoder = rowEncoder(schema, columns, inputPath);
   const names = classNames(model);
   await startBackend(wasmFolder());
   const predictor = await loadPredictor(model);
@@ -43,20 +46,56 @@ export async function* predictRows(model: OpenedModel, inputPath: string): Async
       const message = `model of ${predictor.inputs} inputs and ${predictor.outputs} outputs, wanted ${schema.featureCount} and ${names.length}`;
       throw new SecureTrainingError('EVIDENCE_MALFORMED', message);
     }
-    const features = new Float32Array(BATCH_ROWS * schema.featureCount);
-    for await (const { rows } of chunks) {
-      for (let start = 0; start < rows.length; start += BATCH_ROWS) {
-        const batch = rows.slice(start, start + BATCH_ROWS);
-        for (const [i, { cells, line }] of batch.entries())
-          encoder.encode(cells, `${inputPath} line ${line}`, features, i);
-        const outputs = predictor.predict(features, batch.length);
-        yield batch.map(({ line }, i) =>
-          predictionOf(line, outputs.subarray(i * names.length, (i + 1) * names.length), names),
-        );
-      }
+    const isArrow = extname(inputPath).toLowerCase() === '.arrow';
+    for await (const { places, features } of isArrow ? arrowRows(schema, inputPath) : csvRows(schema, inputPath)) {
+      const outputs = predictor.predict(features, places.length);
+      yield places.map((place, i) =>
+        predictionOf(place, outputs.subarray(i * names.length, (i + 1) * names.length), names),
+      );
     }
   } finally {
     predictor.dispose();
+  }
+}
+
+/** Rows ready for the model; the features are overwritten by the next ones. */
+interface ReadyRows {
+  /** Line or number of each, from 1. */
+  readonly places: readonly number[];
+  readonly features: Float32Array;
+}
+
+async function* csvRows(schema: DatasetSchema, path: string): AsyncGenerator<ReadyRows> {
+  const { columns, chunks } = await openCsv(path);
+  const encoder = rowEncoder(schema, columns, path);
+  const features = new Float32Array(BATCH_ROWS * schema.featureCount);
+  for await (const { rows } of chunks) {
+    for (let start = 0; start < rows.length; start += BATCH_ROWS) {
+      const batch = rows.slice(start, start + BATCH_ROWS);
+      for (const [i, { cells, line }] of batch.entries()) encoder.encode(cells, `${path} line ${line}`, features, i);
+      yield { places: batch.map(({ line }) => line), features };
+    }
+  }
+}
+
+/** Coded and filled already, as what a model is trained on; only not normalised. */
+async function* arrowRows(schema: DatasetSchema, path: string): AsyncGenerator<ReadyRows> {
+  const normalise = normaliser(schema);
+  const features = new Float32Array(BATCH_ROWS * schema.featureCount);
+  let before = 0;
+  for await (const { features: raw, featureCount, labels } of readArrowFile(path)) {
+    const dtype = featureType(raw);
+    if (featureCount !== schema.featureCount || dtype !== schema.dtype) {
+      const message = `${path}: found ${featureCount} features of ${dtype}, wanted ${schema.featureCount} of ${schema.dtype}`;
+      throw new SecureTrainingError('CONFIG_INVALID', message);
+    }
+    for (let start = 0; start < labels.length; start += BATCH_ROWS) {
+      const count = Math.min(BATCH_ROWS, labels.length - start);
+      for (let i = 0; i < count; i++) normalise(raw, start + i, features, i);
+      const first = before + start + 1;
+      yield { places: Array.from({ length: count }, (_, i) => first + i), features };
+    }
+    before += labels.length;
   }
 }
 

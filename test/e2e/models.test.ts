@@ -163,7 +163,11 @@ test('rows made up from a manifest go through prepare-data and predict', async (
   expect(await ctrain('prepare-data', '-i', 'sample.csv', '-o', 'processed-sample')).toMatchObject({ code: 0 });
   const predicted = await ctrain('predict', '-m', join('elsewhere', runId), '-i', 'sample.csv');
   expect(predicted.out.trimEnd().split('\n')).toHaveLength(301);
-  expect(await ctrain('sample-data', '-m', manifest, '-n', '5', '-o', 'sample.arrow')).toMatchObject({ code: 0 });
+  expect(await ctrain('sample-data', '-m', manifest, '-n', '300', '-o', 'sample.arrow')).toMatchObject({ code: 0 });
+  const fromArrow = await ctrain('predict', '-m', join('elsewhere', runId), '-i', 'sample.arrow');
+  // The header is a line of the csv file, and no row of the other.
+  const withoutPlace = (out: string) => out.split('\n').map((line) => line.replace(/^\d+,/, ''));
+  expect(withoutPlace(fromArrow.out)).toEqual(withoutPlace(predicted.out));
   expect(await ctrain('sample-data', '-m', manifest, '-n', '0')).toMatchObject({
     code: 2,
     err: 'error: --rows: found 0, wanted a whole number from 1 to 1000000 [CONFIG_INVALID]\n',
