@@ -2,11 +2,13 @@ import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { sealDataset } from '../runtime/data/seal-dataset.ts';
 import { type Measure, medianTimes } from './measure.ts';
 import { benchKeys, ROW_BYTES, sealingOf, writePreparedRows } from './prepared.ts';
 
+const ENTRY = fileURLToPath(new URL('./files-entry.ts', import.meta.url));
 /** Some 200 MB. */
 const ROWS = 250_000;
 const ROUNDS = 3;
@@ -77,8 +79,7 @@ async function memory(folder: string, large: number): Promise<Measure> {
   for (const bytes of [SMALL, large]) {
     const input = join(folder, 'memory');
     await writePreparedRowsIn(input, Math.floor(bytes / ROW_BYTES));
-    const entry = join(import.meta.dirname, 'files-entry.ts');
-    const { stdout } = await promisify(execFile)(process.execPath, [entry, input, join(folder, 'memory-sealed')]);
+    const { stdout } = await promisify(execFile)(process.execPath, [ENTRY, input, join(folder, 'memory-sealed')]);
     peaks.push(Number(stdout));
     await rm(join(folder, 'memory-sealed'), { recursive: true });
   }

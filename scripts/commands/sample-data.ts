@@ -2,7 +2,7 @@ import { extname } from 'node:path';
 import { Command } from 'commander';
 import { encodeShard } from '../../runtime/data/arrow-shard.ts';
 import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
-import { csvCell } from '../../runtime/data/prepare/csv.ts';
+import { csvCell } from '../../runtime/data/prepare/cells.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { parseEnvelope, readStatement } from '../../runtime/statements/dsse.ts';
 import { type DatasetSchema, parseManifest, verifyManifest } from '../../runtime/statements/manifest.ts';

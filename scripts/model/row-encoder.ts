@@ -1,4 +1,5 @@
-import { cellNumber } from '../../runtime/data/prepare/csv.ts';
+import { type Cell, cellNumber } from '../../runtime/data/prepare/cells.ts';
+import { canonicalLabel } from '../../runtime/data/prepare/labels.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import type { DatasetSchema } from '../../runtime/statements/manifest.ts';
 import { normaliser } from '../../runtime/training/feed.ts';
@@ -8,7 +9,7 @@ const LISTED_COLUMNS = 12;
 /** Turns rows of a table into what a model was trained on: the same columns by name, codes, fillings and normalisation. */
 export interface RowEncoder {
   /** Writes row `at` of `target`. @throws {@link SecureTrainingError} `CONFIG_INVALID` naming `where` and the column, not the value */
-  encode(cells: readonly string[], where: string, target: Float32Array, at: number): void;
+  encode(cells: readonly Cell[], where: string, target: Float32Array, at: number): void;
 }
 
 /** How one column of the table becomes one or more features. */
@@ -17,7 +18,7 @@ interface ColumnEncoder {
   readonly index: number;
   readonly width: number;
   /** Writes `width` numbers; says what is wrong with a cell it cannot take. */
-  write(cell: string, target: Float32Array, at: number): string | undefined;
+  write(cell: Cell, target: Float32Array, at: number): string | undefined;
 }
 
 /**
@@ -77,10 +78,11 @@ function numberColumn(name: string, header: readonly string[], fill: number | un
     index: find(header, name),
     width: 1,
     write(cell, target, at) {
-      const value = cell.trim() === '' ? (fill ?? Number.NaN) : cellNumber(cell);
-      target[at] = value;
+      const isMissing = typeof cell === 'string' && cell.trim() === '';
+      const value = typeof cell === 'number' ? cell : cellNumber(cell);
+      target[at] = isMissing ? (fill ?? Number.NaN) : value;
       if (Number.isFinite(target[at])) return undefined;
-      return cell.trim() === '' ? 'found nothing, wanted a number' : 'found something else, wanted a number';
+      return isMissing ? 'found nothing, wanted a number' : 'found something else, wanted a number';
     },
   };
 }
@@ -98,7 +100,7 @@ function nameColumn(
     index: find(header, name),
     width: isOneHot ? names.length : 1,
     write(cell, target, at) {
-      const code = codes.get(cell.trim()) ?? 0;
+      const code = codes.get(canonicalLabel(String(cell))) ?? 0;
       if (!isOneHot) target[at] = code;
       else for (let i = 0; i < names.length; i++) target[at + i] = Number(i + 1 === code);
       return undefined;

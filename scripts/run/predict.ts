@@ -2,7 +2,8 @@ import { createRequire } from 'node:module';
 import { dirname, extname } from 'node:path';
 import { readArrowFile } from '../../runtime/data/arrow-file.ts';
 import { featureType } from '../../runtime/data/arrow-shard.ts';
-import { csvCell, openCsv } from '../../runtime/data/prepare/csv.ts';
+import { csvCell } from '../../runtime/data/prepare/cells.ts';
+import { openTable, tableTypeOf } from '../../runtime/data/prepare/open-table.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import type { DatasetSchema } from '../../runtime/statements/manifest.ts';
 import { startBackend } from '../../runtime/training/backend.ts';
@@ -17,7 +18,7 @@ const BATCH_ROWS = 1024;
 const DIGITS = 7;
 
 export interface Prediction {
-  /** Of the row in the csv file; in an Arrow file its number, from 1. */
+  /** Of the row in a text file; else its number, from 1. */
   readonly line: number;
   /** The most probable class. */
   readonly prediction: string;
@@ -32,7 +33,7 @@ export function classNames({ preprocessing, content }: OpenedModel): readonly st
 }
 
 /**
- * Predicts the rows of a file, in its order and in flat memory: a csv file as the owner had it (no label is needed), or an
+ * Predicts the rows of a file, in its order and in flat memory: a table as the owner had it (no label is needed), or an
  * Arrow file that `prepare-data` wrote.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID` for a column that is missing or a cell that is no number, by line and column
  */
@@ -47,7 +48,7 @@ export async function* predictRows(model: OpenedModel, inputPath: string): Async
       throw new SecureTrainingError('EVIDENCE_MALFORMED', message);
     }
     const isArrow = extname(inputPath).toLowerCase() === '.arrow';
-    for await (const { places, features } of isArrow ? arrowRows(schema, inputPath) : csvRows(schema, inputPath)) {
+    for await (const { places, features } of isArrow ? arrowRows(schema, inputPath) : tableRows(schema, inputPath)) {
       const outputs = predictor.predict(features, places.length);
       yield places.map((place, i) =>
         predictionOf(place, outputs.subarray(i * names.length, (i + 1) * names.length), names),
@@ -65,15 +66,19 @@ interface ReadyRows {
   readonly features: Float32Array;
 }
 
-async function* csvRows(schema: DatasetSchema, path: string): AsyncGenerator<ReadyRows> {
-  const { columns, chunks } = await openCsv(path);
+async function* tableRows(schema: DatasetSchema, path: string): AsyncGenerator<ReadyRows> {
+  const { columns, unit, chunks } = await openTable(path, tableTypeOf(path));
   const encoder = rowEncoder(schema, columns, path);
   const features = new Float32Array(BATCH_ROWS * schema.featureCount);
   for await (const { rows } of chunks) {
     for (let start = 0; start < rows.length; start += BATCH_ROWS) {
       const batch = rows.slice(start, start + BATCH_ROWS);
-      for (const [i, { cells, line }] of batch.entries()) encoder.encode(cells, `${path} line ${line}`, features, i);
-      yield { places: batch.map(({ line }) => line), features };
+      for (const [i, { cells, place, problem }] of batch.entries()) {
+        const where = `${path} ${unit} ${place}`;
+        if (problem !== undefined) throw new SecureTrainingError('CONFIG_INVALID', `${where}: ${problem}`);
+        encoder.encode(cells, where, features, i);
+      }
+      yield { places: batch.map(({ place }) => (unit === 'line' ? place : place + 1)), features };
     }
   }
 }

@@ -33,6 +33,8 @@ type Roles = Pick<PrepareSettings, 'inputPath' | 'label' | 'features' | 'drop' |
  */
 export function planColumns(columns: readonly string[], roles: Roles): ColumnPlan {
   const path = roles.inputPath;
+  if (columns.length < 2)
+    throw invalid(path, `line 1: found 1 column (${columns[0]}), wanted a label and at least one feature`);
   const find = (flag: string, name: string) => findColumn(path, columns, flag, name);
   const label = findLabelColumn(path, columns, roles.label);
   const group = roles.group === undefined ? undefined : find('--group', roles.group);

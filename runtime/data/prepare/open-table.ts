@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises';
+import { extname } from 'node:path';
 import { SecureTrainingError } from '../../errors.ts';
 import { openCsv } from './csv.ts';
 import { openJsonl } from './jsonl.ts';
-import type { TableType } from './options.ts';
+import { EXTENSIONS, isTableType, type TableType } from './options.ts';
 import { openParquet } from './parquet.ts';
 import type { Table } from './table.ts';
 
@@ -11,6 +12,12 @@ export async function openTable(path: string, type: TableType): Promise<Table> {
   const table = await open(path, type);
   checkColumns(path, table.columns);
   return table;
+}
+
+/** The type that a file's extension tells; csv where it tells none. */
+export function tableTypeOf(path: string): TableType {
+  const known = EXTENSIONS[extname(path).toLowerCase()];
+  return known !== undefined && isTableType(known) ? known : 'csv';
 }
 
 async function open(path: string, type: TableType): Promise<Table> {
@@ -36,8 +43,6 @@ function checkColumns(path: string, columns: readonly string[]): void {
     if (seen.has(column)) throw invalid(path, `line 1: column name ${column} appears twice`);
     seen.add(column);
   });
-  if (columns.length < 2)
-    throw invalid(path, `line 1: found 1 column (${columns[0]}), wanted a label and at least one feature`);
 }
 
 function invalid(path: string, message: string): SecureTrainingError {

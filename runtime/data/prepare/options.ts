@@ -13,6 +13,17 @@ export type ArrayType = (typeof ARRAY_TYPES)[number];
 export const DATA_TYPES = [...TABLE_TYPES, ...ARRAY_TYPES] as const;
 export type DataType = TableType | ArrayType;
 
+/** What a file of this extension holds. */
+export const EXTENSIONS: Readonly<Record<string, DataType>> = {
+  '.csv': 'csv',
+  '.txt': 'csv',
+  '.tsv': 'tsv',
+  '.jsonl': 'jsonl',
+  '.ndjson': 'jsonl',
+  '.parquet': 'parquet',
+  '.npy': 'npy',
+};
+
 export const OUTPUT_FORMATS = ['csv', 'arrow', 'parquet'] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 

@@ -46,8 +46,9 @@ export async function prepareTable(
         label: labelName,
         classes: labels.classes(`${inputPath}, column ${labelName}`),
         normalisation: scan.statistics.normalisation(settings.normalisation),
+        ...codingOf(settings, plan, learned),
       } satisfies DatasetSchema,
-      preparation: { type, ...counts, ...preparationOf(settings, plan, learned) },
+      preparation: { type, ...counts, ...preparationOf(settings) },
     },
     report: (description) =>
       scan.report.finish(description, { ...counts, missing: coder.sources.map((source) => scan.missing[source] ?? 0) }),
@@ -131,28 +132,37 @@ async function writeLines(file: AtomicFile, lines: readonly string[]): Promise<v
   if (lines.length > 0) await file.write(utf8(`${lines.join('\n')}\n`));
 }
 
+/** What a model needs to know for rows that come as these did: part of what is signed, unlike the rest of what was done to them. */
+function codingOf(
+  { coding, missing }: PrepareSettings,
+  { features }: ColumnPlan,
+  learned: Learned,
+): Pick<DatasetSchema, 'coding'> {
+  const named = features.flatMap(({ name, isCategorical }, i) =>
+    isCategorical ? [[name, learned.categories[i] ?? []] as const] : [],
+  );
+  const isFilled = missing.kind === 'mean' || missing.kind === 'constant';
+  const filled = features.flatMap(({ name, isCategorical }, i) =>
+    isFilled && !isCategorical ? [[name, learned.fill[i] ?? 0] as const] : [],
+  );
+  if (named.length + filled.length === 0) return {};
+  return { coding: { names: coding, categories: Object.fromEntries(named), fill: Object.fromEntries(filled) } };
+}
+
 /** What was done to the rows, in `dataset.json`; only what was asked for. */
-function preparationOf(settings: PrepareSettings, plan: ColumnPlan, learned: Learned): Record<string, unknown> {
-  const { missing, drop, group, stratify, coding } = settings;
-  const numbers = plan.features.flatMap(({ name, isCategorical }, i) =>
-    isCategorical ? [] : [[name, learned.fill[i]] as const],
-  );
-  const categories = plan.features.flatMap(({ name, isCategorical }, i) =>
-    isCategorical ? [[name, learned.categories[i]] as const] : [],
-  );
+function preparationOf(settings: PrepareSettings): Record<string, unknown> {
+  const { split, missing, drop, group, stratify } = settings;
   const ranges = Object.entries(settings.ranges).map(([name, { minimum, maximum }]) => [
     name,
     // JSON has no infinity.
     [minimum, maximum].map((end) => (Number.isFinite(end) ? end : 'any')),
   ]);
   return {
-    split: settings.split,
+    split,
     missing: missing.kind,
-    ...(missing.kind === 'mean' || missing.kind === 'constant' ? { filledWith: Object.fromEntries(numbers) } : {}),
     ...(drop.length > 0 ? { dropped: drop } : {}),
     ...(group === undefined ? {} : { group }),
     ...(stratify ? { stratified: true } : {}),
-    ...(categories.length > 0 ? { coding, categories: Object.fromEntries(categories) } : {}),
     ...(ranges.length > 0 ? { ranges: Object.fromEntries(ranges) } : {}),
   };
 }

@@ -12,6 +12,7 @@ import {
   DATA_TYPES,
   type DataType,
   DEFAULT_SEED,
+  EXTENSIONS,
   IMAGE_COLOURS,
   isTableType,
   OUTPUT_FORMATS,
@@ -22,15 +23,6 @@ import { checkShares, DEFAULT_SHARES } from './split.ts';
 import { splitFile } from './split-files.ts';
 
 const IDX = /-idx[13]-ubyte(?:\.gz)?$/;
-const EXTENSIONS: Readonly<Record<string, DataType>> = {
-  '.csv': 'csv',
-  '.txt': 'csv',
-  '.tsv': 'tsv',
-  '.jsonl': 'jsonl',
-  '.ndjson': 'jsonl',
-  '.parquet': 'parquet',
-  '.npy': 'npy',
-};
 /** Pixels a side: more is a mistake, or no model would take it. */
 const LARGEST_SIDE = 4096;
 

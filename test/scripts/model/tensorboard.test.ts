@@ -88,7 +88,7 @@ test('every point comes back from an event file', () => {
             name: new TextDecoder().decode(summary.get(1) as Uint8Array),
             step: fields(event).get(2),
             value: summary.get(2),
-            at: new Date((fields(event).get(1) as number) * 1000).toISOString(),
+            at: new Date(Math.round((fields(event).get(1) as number) * 1000)).toISOString(),
           };
         }),
       ).toEqual(points.map((each) => ({ ...each, value: Math.fround(each.value) })));

@@ -111,12 +111,13 @@ describe('columns have roles', () => {
     expect(description.schema.columns).toEqual(['age', 'city=Oslo', 'city=Rome']);
     const ages = (await lines('train')).slice(1).map((line) => line.split(',').map(Number));
     expect(ages.every(([, oslo = 0, rome = 0]) => oslo + rome <= 1 && oslo * rome === 0)).toBe(true);
-    const { filledWith } = description.preparation as { filledWith: { age: number } };
-    const filled = ages.filter(([age]) => age === filledWith.age);
+    const filledWith = description.schema.coding?.fill.age ?? Number.NaN;
+    expect(description.schema.coding).toMatchObject({ names: 'one-hot', categories: { city: ['Oslo', 'Rome'] } });
+    const filled = ages.filter(([age]) => age === filledWith);
     expect(filled.length).toBeGreaterThan(10);
     // Of the rows that have one: a filled value does not count for the mean that it is.
     const known = ages.map(([age = 0]) => age).filter((age) => Number.isInteger(age));
-    expect(filledWith.age).toBeCloseTo(known.reduce((sum, age) => sum + age, 0) / known.length, 9);
+    expect(filledWith).toBeCloseTo(known.reduce((sum, age) => sum + age, 0) / known.length, 9);
   });
 
   test('ordinal codes count from 1 in sorted order, 0 is none of them', async () => {
