@@ -44,8 +44,12 @@ const descriptionShape = members<DatasetDescription>({
   splits: members<DatasetDescription['splits']>({ train: splitShape, validation: splitShape, test: splitShape }),
 });
 
-export async function writeDatasetFile(folder: string, description: DatasetDescription): Promise<void> {
-  await writeFileAtomic(join(folder, DATASET_FILE), `${JSON.stringify(description, null, 2)}\n`);
+export async function writeDatasetFile(
+  folder: string,
+  description: DatasetDescription,
+  name = DATASET_FILE,
+): Promise<void> {
+  await writeFileAtomic(join(folder, name), `${JSON.stringify(description, null, 2)}\n`);
 }
 
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID` for what no manifest could hold, such as a column name with a line break */
@@ -57,8 +61,8 @@ export function checkDescription(description: DatasetDescription): DatasetDescri
  * Reads the `dataset.json` of a folder.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID` when there is none or it is not one that `prepare-data` wrote
  */
-export async function readDatasetFile(folder: string): Promise<DatasetDescription> {
-  const path = join(folder, DATASET_FILE);
+export async function readDatasetFile(folder: string, name = DATASET_FILE): Promise<DatasetDescription> {
+  const path = join(folder, name);
   let bytes: Uint8Array;
   try {
     bytes = await readFile(path);

@@ -2,9 +2,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile, rmdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, extname, join } from 'node:path';
 import type { Deployment } from '../../runtime/catalogue.ts';
 import { sha256, toHex, utf8 } from '../../runtime/crypto/bytes.ts';
+import { findLabels } from '../../runtime/data/prepare/npy.ts';
 import type { PrepareOptions } from '../../runtime/data/prepare/prepare.ts';
 import type { Manifest } from '../../runtime/statements/manifest.ts';
 import type { LocalKeys } from '../local-keys.ts';
@@ -15,14 +16,23 @@ export type RowSource = Pick<PrepareOptions, 'inputPath' | 'dataType' | 'label' 
 /** Names the work folder: same input and owner, same folder; another configuration is another agreement in it. */
 export async function fingerprint(data: RowSource, keys: LocalKeys): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify([data, keys.ownerId]));
-  const files = (await stat(data.inputPath).catch(() => undefined))?.isDirectory()
-    ? (await readdir(data.inputPath)).sort().map((name) => join(data.inputPath, name))
-    : [data.inputPath];
-  for (const file of files) {
+  for (const file of await inputFiles(data.inputPath)) {
+    // Where a file lies counts too: moved to another folder an image is of another class.
+    hash.update(JSON.stringify(file));
     // What cannot be read is told by prepareData, in its own words.
     await hashFile(file, hash).catch(() => undefined);
   }
   return toHex(Uint8Array.from(hash.digest())).slice(0, 16);
+}
+
+async function inputFiles(path: string): Promise<string[]> {
+  if ((await stat(path).catch(() => undefined))?.isDirectory()) {
+    const names = await readdir(path, { recursive: true });
+    return names.sort().map((name) => join(path, name));
+  }
+  if (extname(path) !== '.npy') return [path];
+  const labels = await findLabels(path).catch(() => undefined);
+  return labels === undefined ? [path] : [path, labels];
 }
 
 async function hashFile(path: string, hash: ReturnType<typeof createHash>): Promise<void> {

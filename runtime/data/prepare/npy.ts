@@ -176,7 +176,11 @@ function problemOf(values: FeatureArray, row: number, featureCount: number): str
   return undefined;
 }
 
-async function findLabels(path: string): Promise<string> {
+/**
+ * The file of labels beside an array.
+ * @throws {@link SecureTrainingError} `CONFIG_INVALID` listing the names that were looked for
+ */
+export async function findLabels(path: string): Promise<string> {
   const stem = basename(path).replace(/\.npy$/i, '');
   const candidates = [`${stem}-labels.npy`, `${stem}_labels.npy`, 'labels.npy'].map((name) =>
     join(dirname(path), name),

@@ -20,6 +20,8 @@ import { csvToParquet } from './parquet.ts';
 import { type DataReport, REPORT_FILE, REPORT_PAGE } from './report.ts';
 import { reportPage } from './report-page.ts';
 
+const PREVIOUS_FILE = '.dataset.previous.json';
+
 /** Text is handed to the disk in pieces of about this many characters. */
 const TEXT_PIECE = 1_048_576;
 
@@ -176,8 +178,7 @@ export async function publish(
     splits: { train: entry('train'), validation: entry('validation'), test: entry('test') },
   });
   const report = makeReport(description);
-  const previous = await readDatasetFile(folder).catch(() => undefined);
-  await rm(join(folder, DATASET_FILE), { force: true });
+  const previous = await setAside(folder);
   await files.commit(description.schema);
   for (const split of SPLITS) {
     const old = previous?.splits[split].file;
@@ -188,7 +189,17 @@ export async function publish(
   await writeFileAtomic(join(folder, REPORT_FILE), `${JSON.stringify(report, null, 2)}\n`);
   await writeFileAtomic(join(folder, REPORT_PAGE), reportPage(report));
   await writeDatasetFile(folder, description);
+  await rm(join(folder, PREVIOUS_FILE), { force: true });
   return { description, report };
+}
+
+/** The description of what was here before, under another name: after a kill it still tells which files are to go. */
+async function setAside(folder: string): Promise<DatasetDescription | undefined> {
+  const read = (name: string) => readDatasetFile(folder, name).catch(() => undefined);
+  const previous = (await read(DATASET_FILE)) ?? (await read(PREVIOUS_FILE));
+  if (previous !== undefined) await writeDatasetFile(folder, previous, PREVIOUS_FILE);
+  await rm(join(folder, DATASET_FILE), { force: true });
+  return previous;
 }
 
 export function splitFile(split: Split, format: OutputFormat): string {
