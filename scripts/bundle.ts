@@ -26,6 +26,11 @@ export interface TrainerBundleOptions {
    * @default - all of them
    */
   readonly only?: readonly EntryName[];
+  /**
+   * Custom modules, for the worker to load: one more file, and with it another digest.
+   * @default - none
+   */
+  readonly custom?: { readonly bytes: Uint8Array };
 }
 
 /**
@@ -34,6 +39,9 @@ export interface TrainerBundleOptions {
  */
 export const ENTRIES = { main: 'runtime/main.ts', trainer: 'runtime/trainer.ts', worker: 'runtime/worker.ts' } as const;
 export type EntryName = keyof typeof ENTRIES;
+
+/** What the worker loads of somebody's own (runtime/training/custom-module.ts); not imported, for that brings tfjs along. */
+export const CUSTOM_FILE = 'custom.mjs';
 
 /** The one file that tfjs loads at run time. Node always has SIMD and never gets tfjs's threads. */
 const WASM_FILE = 'tfjs-backend-wasm-simd.wasm';
@@ -83,6 +91,7 @@ export async function bundleTrainer(
   const wasm = createRequire(join(root, 'package.json')).resolve(`@tensorflow/tfjs-backend-wasm/dist/${WASM_FILE}`);
   const entries = built.flatMap((result) => result.entries);
   entries.push({ name: WASM_FILE, bytes: new Uint8Array(await readFile(wasm)) });
+  if (options.custom !== undefined) entries.push({ name: CUSTOM_FILE, bytes: options.custom.bytes });
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   return { entries, inputs: bytesByPackage(built.map(({ metafile }) => metafile)) };
 }

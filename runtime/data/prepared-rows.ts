@@ -2,7 +2,14 @@ import { extname } from 'node:path';
 import { SecureTrainingError } from '../errors.ts';
 import type { DatasetSchema, Split } from '../statements/manifest.ts';
 import { readArrowFile } from './arrow-file.ts';
-import { allocateFeatures, type FeatureArray, featureType, type Rows } from './arrow-shard.ts';
+import {
+  allocateFeatures,
+  allocateLabels,
+  type FeatureArray,
+  featureType,
+  type LabelArray,
+  type Rows,
+} from './arrow-shard.ts';
 import { cellNumber, openCsv } from './prepare/csv.ts';
 import { canonicalLabel } from './prepare/labels.ts';
 
@@ -41,19 +48,19 @@ class ShardBuilder {
   length = 0;
   readonly #featureCount: number;
   readonly #features: FeatureArray;
-  readonly #labels: Int32Array;
+  readonly #labels: LabelArray;
 
-  constructor({ featureCount, dtype }: DatasetSchema, capacity: number) {
+  constructor({ featureCount, dtype, classes }: DatasetSchema, capacity: number) {
     this.#featureCount = featureCount;
     this.#features = allocateFeatures(capacity, featureCount, dtype);
-    this.#labels = new Int32Array(capacity);
+    this.#labels = allocateLabels(capacity, classes);
   }
 
   get room(): number {
     return this.#labels.length - this.length;
   }
 
-  add(features: FeatureArray, labels: Int32Array): void {
+  add(features: FeatureArray, labels: LabelArray): void {
     this.#features.set(features, this.length * this.#featureCount);
     this.#labels.set(labels, this.length);
     this.length += labels.length;
@@ -77,7 +84,10 @@ async function* arrowRows(path: string, schema: DatasetSchema, split: Split): As
         `found ${rows.featureCount} features of ${featureType(rows.features)}, wanted ${schema.featureCount} of ${schema.dtype}`,
       );
     }
-    const bad = rows.labels.findIndex((label) => label < 0 || label >= schema.classes.length);
+    const bad =
+      schema.classes.length === 0
+        ? rows.labels.findIndex((label) => !Number.isFinite(label))
+        : rows.labels.findIndex((label) => label < 0 || label >= schema.classes.length);
     if (bad >= 0) throw invalid(path, `found a label outside its ${schema.classes.length} classes`);
     yield rows;
   }
@@ -96,14 +106,16 @@ async function* csvRows(path: string, schema: DatasetSchema): AsyncGenerator<Row
   const { featureCount, dtype } = schema;
   for await (const { rows } of csv.chunks) {
     const features = allocateFeatures(rows.length, featureCount, dtype);
-    const labels = new Int32Array(rows.length);
+    const labels = allocateLabels(rows.length, schema.classes);
+    const isValue = schema.classes.length === 0;
     let at = 0;
     rows.forEach(({ cells, line }, r) => {
-      const label = classIndex.get(canonicalLabel(cells[labelColumn] ?? ''));
+      const cell = cells[labelColumn] ?? '';
+      const label = isValue ? labelValue(cell) : classIndex.get(canonicalLabel(cell));
       if (label === undefined)
         throw invalid(
           `${path} line ${line}, column ${schema.label}`,
-          `found a label outside its ${schema.classes.length} classes`,
+          isValue ? 'found no number for a label' : `found a label outside its ${schema.classes.length} classes`,
         );
       labels[r] = label;
       for (const column of featureColumns) {
@@ -115,6 +127,11 @@ async function* csvRows(path: string, schema: DatasetSchema): AsyncGenerator<Row
     });
     yield { features, featureCount, labels };
   }
+}
+
+function labelValue(cell: string): number | undefined {
+  const value = cellNumber(cell);
+  return Number.isFinite(Math.fround(value)) ? value : undefined;
 }
 
 function fits(value: number, dtype: DatasetSchema['dtype']): boolean {

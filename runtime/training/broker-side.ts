@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { type ErrorCode, EXIT_CODES, SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import { type ConfinementReport, confinedCommand, readConfinement } from './confinement.ts';
+import { CustomModuleError, readFailure } from './custom-error.ts';
 import { type FrameChannel, frameChannel } from './frame-channel.ts';
 import {
   type EngineInfo,
@@ -55,6 +56,13 @@ export interface RunWorkerOptions {
    * @default - runs to the end
    */
   readonly abortSignal?: AbortSignal;
+  /**
+   * How long a run with custom code may go without a word of its worker, while nothing is asked of this side.
+   * @default 600_000
+   */
+  readonly silenceInMs?: number;
+  /** Names of a custom model's own metrics, once it is built. */
+  onBuilt?(metrics: readonly string[]): void;
   onProgress?(progress: Progress): void;
   /** Training goes on meanwhile; the next checkpoint waits until this one's promise is settled. */
   onCheckpoint?(step: number, bytes: Uint8Array): Promise<void>;
@@ -73,6 +81,7 @@ const OUTPUT_BYTES = 64 * 1024;
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 20_000;
 const MESSAGE_LENGTH = 500;
+const SILENCE_MS = 600_000;
 
 /** What {@link runWorker} needs of a handle and nobody else. */
 interface RunningWorker extends WorkerHandle {
@@ -145,15 +154,21 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
   };
   abortSignal?.addEventListener('abort', abort, { once: true });
   let saving: Promise<void> = Promise.resolve();
+  const custom = config.training.model !== undefined || config.training.dataset !== undefined;
+  const silence = custom ? watchSilence(worker, server, options.silenceInMs ?? SILENCE_MS, fail) : undefined;
   try {
     const { featureCount, dtype, classes, normalisation } = schema;
     const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards };
     await channel.send(resume === undefined ? 'START' : 'RESUME', header, resume);
     for (;;) {
-      const frame = await nextFrame(channel, worker.ended);
+      const frame = await nextFrame(channel, worker.ended, custom);
+      silence?.heard(frame);
       switch (frame.type) {
         case 'NEED':
           server.answer(frame.header).catch(fail);
+          break;
+        case 'BUILT':
+          options.onBuilt?.(frame.header.metrics.split(',').filter((name) => name !== ''));
           break;
         case 'PROGRESS':
           options.onProgress?.(frame.header);
@@ -185,6 +200,7 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
     abortSignal?.throwIfAborted();
     throw error;
   } finally {
+    silence?.stop();
     clearTimeout(deadline);
     abortSignal?.removeEventListener('abort', abort);
   }
@@ -205,6 +221,11 @@ class ShardServer {
     this.#options = options;
   }
 
+  /** Whether the worker waits for this side. */
+  get busy(): boolean {
+    return this.#opening + this.#sending > 0;
+  }
+
   async answer({ split, shard }: ShardHeader): Promise<void> {
     const { shards, openShard } = this.#options;
     if (!Object.hasOwn(shards, split) || shards[split]?.[shard] === undefined) {
@@ -220,6 +241,33 @@ class ShardServer {
   }
 }
 
+interface SilenceWatch {
+  heard(frame: Frame): void;
+  stop(): void;
+}
+
+/** A custom module may wait for ever, or loop: no error ever comes of it, so somebody else has to say so. */
+function watchSilence(
+  worker: RunningWorker,
+  server: ShardServer,
+  limitInMs: number,
+  fail: (reason: unknown) => Promise<void>,
+): SilenceWatch {
+  let step = 0;
+  const timer = setInterval(() => {
+    if (server.busy) return;
+    const failure = { problem: 'silent', step } as const;
+    fail(new CustomModuleError(failure, `nothing for ${limitInMs} ms\n${worker.output()}`)).catch(() => undefined);
+  }, limitInMs);
+  return {
+    heard(frame) {
+      if (frame.type === 'PROGRESS' || frame.type === 'CHECKPOINT') step = frame.header.step;
+      timer.refresh();
+    },
+    stop: () => clearInterval(timer),
+  };
+}
+
 async function expectFrame<T extends FrameType>(
   channel: FrameChannel,
   ended: Promise<string>,
@@ -231,7 +279,7 @@ async function expectFrame<T extends FrameType>(
 }
 
 /** The next frame that is neither the end nor an error. */
-async function nextFrame(channel: FrameChannel, ended: Promise<string>): Promise<Frame> {
+async function nextFrame(channel: FrameChannel, ended: Promise<string>, custom = false): Promise<Frame> {
   let frame: Frame | undefined;
   try {
     frame = await channel.receive();
@@ -240,6 +288,7 @@ async function nextFrame(channel: FrameChannel, ended: Promise<string>): Promise
     throw new SecureTrainingError('UNAVAILABLE', `worker ${await ended}`, { cause });
   }
   if (frame === undefined) throw new SecureTrainingError('UNAVAILABLE', `worker ${await ended}`);
+  if (frame.type === 'ERROR' && custom) throw customError(frame.header, frame.body);
   if (frame.type === 'ERROR') throw workerError(frame.header);
   return frame;
 }
@@ -248,6 +297,14 @@ async function nextFrame(channel: FrameChannel, ended: Promise<string>): Promise
 function workerError({ code, message }: ErrorHeader): Error {
   const text = `worker: ${message.replaceAll(/[^\x20-\x7e]+/g, ' ').slice(0, MESSAGE_LENGTH)}`;
   return Object.hasOwn(EXIT_CODES, code) ? new SecureTrainingError(code as ErrorCode, text) : new Error(text);
+}
+
+/** Nothing that stands in the worker's message is said: the custom module could have written it. */
+function customError({ code, custom }: ErrorHeader, body: Uint8Array): Error {
+  const text = new TextDecoder().decode(body.subarray(0, OUTPUT_BYTES));
+  // Asked for by this side, or a service's doing: to be tried again.
+  if (code === 'UNAVAILABLE') return new SecureTrainingError('UNAVAILABLE', 'worker: stopped');
+  return new CustomModuleError(readFailure(custom), text);
 }
 
 function boundedOutput(child: ChildProcess): () => string {

@@ -4,20 +4,30 @@ import { cellNumber } from './csv.ts';
 /** More classes than this is not a classification: most likely another column was taken for the label. */
 const MAXIMUM_CLASSES = 1000;
 
-/** Number of classes (labels 0 to count - 1), or their names. */
+/** Number of classes (labels 0 to count - 1), or their names; no names: labels are values, for a regression. */
 export type Classes = number | readonly string[];
 
+/** What to write instead of classes where labels are values. */
+const VALUES = 'values';
+
+/** Whether labels are numbers to come close to, not classes to tell apart. */
+export function areValues(classes: Classes | undefined): boolean {
+  return typeof classes === 'object' && classes.length === 0;
+}
+
 /**
- * Reads `10` or `setosa,versicolor,virginica`.
+ * Reads `10`, `setosa,versicolor,virginica` or `values`.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID`
  */
 export function parseClasses(text: string): Classes {
+  if (text.trim() === VALUES) return [];
   const names = text.split(',').map((name) => name.trim());
   return checkClasses(names.length === 1 ? Number(names[0] || Number.NaN) : names);
 }
 
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID` for fewer than two classes, too many, or a name given twice */
 export function checkClasses(classes: Classes): Classes {
+  if (areValues(classes)) return classes;
   const count = typeof classes === 'number' ? classes : new Set(classes).size;
   const names = typeof classes === 'number' ? count : classes.length;
   if (
@@ -31,7 +41,7 @@ export function checkClasses(classes: Classes): Classes {
   }
   throw new SecureTrainingError(
     'CONFIG_INVALID',
-    `classes: wanted a whole number from 2 to ${MAXIMUM_CLASSES}, or as many different names, separated by commas`,
+    `classes: wanted a whole number from 2 to ${MAXIMUM_CLASSES}, or as many different names, separated by commas, or ${VALUES}`,
   );
 }
 
@@ -62,6 +72,10 @@ export class LabelReader {
    */
   read(cell: string, where: string): string {
     const label = canonicalLabel(cell);
+    if (areValues(this.#given)) {
+      if (!Number.isFinite(Math.fround(cellNumber(label)))) throw invalid(where, 'found no number for a label');
+      return label;
+    }
     if (this.#allowed !== undefined) {
       if (!this.#allowed.has(label)) throw invalid(where, `found a label outside ${describe(this.#given)}`);
     } else if (!this.#seen.has(label)) {
@@ -89,7 +103,10 @@ export class LabelReader {
     const value = cellNumber(label);
     if (label === '') throw invalid(where, 'found no label');
     if (!Number.isNaN(value) && !Number.isInteger(value)) {
-      throw invalid(where, 'found a label with a fraction, wanted classes: whole numbers or names');
+      throw invalid(
+        where,
+        `found a label with a fraction, wanted classes: whole numbers or names (--classes ${VALUES} for a regression)`,
+      );
     }
     const isNumeric = !Number.isNaN(value);
     this.#isNumeric ??= isNumeric;

@@ -5,7 +5,7 @@ import { nearest } from '../../nearest.ts';
 import { SPLITS } from '../../statements/manifest.ts';
 import { checkDatasetName, datasetNameFrom } from '../dataset-file.ts';
 import type { OnDataProgress } from '../progress.ts';
-import { type Classes, checkClasses } from './labels.ts';
+import { areValues, type Classes, checkClasses } from './labels.ts';
 import { NORMALISATIONS, type NormalisationKind } from './normalise.ts';
 import { checkShares, DEFAULT_SHARES, type Shares } from './split.ts';
 import { OUTPUT_FORMATS, type OutputFormat, splitFile } from './split-files.ts';
@@ -74,6 +74,9 @@ export async function settle(options: PrepareOptions): Promise<PrepareSettings> 
   }
   if (dataType === 'csv' && found.size === 0) throw invalid(`${inputPath}: it is empty`);
   const outputFormat = options.outputFormat ?? (dataType === 'csv' ? 'csv' : 'arrow');
+  if (areValues(options.classes) && outputFormat !== 'csv') {
+    throw invalid(`labels that are values stand in csv files: found output format ${outputFormat}`);
+  }
   const seed = options.seed ?? DEFAULT_SEED;
   if (!Number.isSafeInteger(seed) || seed < 0) throw invalid('seed: wanted a whole number from 0');
   for (const split of SPLITS) {
