@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { build, type Metafile } from 'esbuild';
+import { CUSTOM_CODE_FILE } from '../runtime/catalogue.ts';
 import { SecureTrainingError } from '../runtime/errors.ts';
 import { type TarEntry, writeTar } from './tar.ts';
 
@@ -39,9 +40,6 @@ export interface TrainerBundleOptions {
  */
 export const ENTRIES = { main: 'runtime/main.ts', trainer: 'runtime/trainer.ts', worker: 'runtime/worker.ts' } as const;
 export type EntryName = keyof typeof ENTRIES;
-
-/** What the worker loads of somebody's own (runtime/training/custom-module.ts); not imported, for that brings tfjs along. */
-export const CUSTOM_FILE = 'custom.mjs';
 
 /** The one file that tfjs loads at run time. Node always has SIMD and never gets tfjs's threads. */
 const WASM_FILE = 'tfjs-backend-wasm-simd.wasm';
@@ -91,7 +89,7 @@ export async function bundleTrainer(
   const wasm = createRequire(join(root, 'package.json')).resolve(`@tensorflow/tfjs-backend-wasm/dist/${WASM_FILE}`);
   const entries = built.flatMap((result) => result.entries);
   entries.push({ name: WASM_FILE, bytes: new Uint8Array(await readFile(wasm)) });
-  if (options.custom !== undefined) entries.push({ name: CUSTOM_FILE, bytes: options.custom.bytes });
+  if (options.custom !== undefined) entries.push({ name: CUSTOM_CODE_FILE, bytes: options.custom.bytes });
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   return { entries, inputs: bytesByPackage(built.map(({ metafile }) => metafile)) };
 }

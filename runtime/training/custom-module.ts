@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
+import { CUSTOM_CODE_FILE } from '../catalogue.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import { customProblem } from './custom-error.ts';
@@ -19,9 +20,6 @@ import {
   type ModelDefinition,
   type TensorFlow,
 } from './model-definition.ts';
-
-/** File of the trainer bundle that holds the custom modules; exports `model` and `dataset`. */
-export const CUSTOM_FILE = 'custom.mjs';
 
 export interface CustomModules {
   /** @default - the declarative model */
@@ -47,8 +45,9 @@ export function isCustom({ training }: TrainingConfig): boolean {
  */
 export async function loadCustomModules(folder: string, config: TrainingConfig): Promise<CustomModules> {
   if (!isCustom(config)) return {};
-  const path = join(folder, CUSTOM_FILE);
-  if (!existsSync(path)) throw new SecureTrainingError('CONFIG_INVALID', `the trainer bundle has no ${CUSTOM_FILE}`);
+  const path = join(folder, CUSTOM_CODE_FILE);
+  if (!existsSync(path))
+    throw new SecureTrainingError('CONFIG_INVALID', `the trainer bundle has no ${CUSTOM_CODE_FILE}`);
   // So that a stack names the author's own files and lines.
   process.setSourceMapsEnabled(true);
   Error.stackTraceLimit = STACK_FRAMES;
