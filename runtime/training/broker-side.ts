@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { type ErrorCode, EXIT_CODES, SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import { type ConfinementReport, confinedCommand, readConfinement } from './confinement.ts';
-import { CustomModuleError, readFailure } from './custom-error.ts';
+import { CustomModuleError, moduleFiles, readFailure } from './custom-error.ts';
 import { type FrameChannel, frameChannel } from './frame-channel.ts';
 import {
   type EngineInfo,
@@ -154,14 +154,15 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
   };
   abortSignal?.addEventListener('abort', abort, { once: true });
   let saving: Promise<void> = Promise.resolve();
-  const custom = config.training.model !== undefined || config.training.dataset !== undefined;
+  const modules = moduleFiles(config);
+  const custom = modules.length > 0;
   const silence = custom ? watchSilence(worker, server, options.silenceInMs ?? SILENCE_MS, fail) : undefined;
   try {
     const { featureCount, dtype, classes, normalisation } = schema;
     const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards };
     await channel.send(resume === undefined ? 'START' : 'RESUME', header, resume);
     for (;;) {
-      const frame = await nextFrame(channel, worker.ended, custom);
+      const frame = await nextFrame(channel, worker.ended, modules);
       silence?.heard(frame);
       switch (frame.type) {
         case 'NEED':
@@ -171,10 +172,10 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
           options.onBuilt?.(frame.header.metrics.split(',').filter((name) => name !== ''));
           break;
         case 'PROGRESS':
-          options.onProgress?.(frame.header);
+          options.onProgress?.(custom ? { ...frame.header, loss: coarse(frame.header.loss) } : frame.header);
           break;
         case 'METRIC':
-          options.onMetric?.(frame.header);
+          options.onMetric?.(custom ? { ...frame.header, value: coarse(frame.header.value) } : frame.header);
           break;
         case 'CHECKPOINT':
           await saving;
@@ -187,7 +188,7 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
           if (modelBytes > frame.body.length)
             throw malformed(`model of ${frame.body.length} bytes, wanted ${modelBytes}`);
           const model = { modelJson: frame.body.slice(0, modelBytes), weights: frame.body.slice(modelBytes) };
-          return { model, metrics, steps, engine: worker.engine };
+          return { model, metrics: custom ? coarsened(metrics) : metrics, steps, engine: worker.engine };
         }
         default:
           throw malformed(`found a ${frame.type} frame while training`);
@@ -278,8 +279,15 @@ async function expectFrame<T extends FrameType>(
   return frame as Extract<Frame, { type: T }>;
 }
 
-/** The next frame that is neither the end nor an error. */
-async function nextFrame(channel: FrameChannel, ended: Promise<string>, custom = false): Promise<Frame> {
+/**
+ * The next frame that is neither the end nor an error.
+ * @param modules file names of custom modules, if there are any
+ */
+async function nextFrame(
+  channel: FrameChannel,
+  ended: Promise<string>,
+  modules: readonly string[] = [],
+): Promise<Frame> {
   let frame: Frame | undefined;
   try {
     frame = await channel.receive();
@@ -288,7 +296,7 @@ async function nextFrame(channel: FrameChannel, ended: Promise<string>, custom =
     throw new SecureTrainingError('UNAVAILABLE', `worker ${await ended}`, { cause });
   }
   if (frame === undefined) throw new SecureTrainingError('UNAVAILABLE', `worker ${await ended}`);
-  if (frame.type === 'ERROR' && custom) throw customError(frame.header, frame.body);
+  if (frame.type === 'ERROR' && modules.length > 0) throw customError(frame.header, frame.body, modules);
   if (frame.type === 'ERROR') throw workerError(frame.header);
   return frame;
 }
@@ -299,12 +307,21 @@ function workerError({ code, message }: ErrorHeader): Error {
   return Object.hasOwn(EXIT_CODES, code) ? new SecureTrainingError(code as ErrorCode, text) : new Error(text);
 }
 
+/** Four digits, whatever the size: the more of a number a custom module may choose, the more of a row fits into it. */
+function coarse(value: number): number {
+  return Number(value.toPrecision(4));
+}
+
+function coarsened(metrics: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, coarse(value)]));
+}
+
 /** Nothing that stands in the worker's message is said: the custom module could have written it. */
-function customError({ code, custom }: ErrorHeader, body: Uint8Array): Error {
+function customError({ code, custom }: ErrorHeader, body: Uint8Array, modules: readonly string[]): Error {
   const text = new TextDecoder().decode(body.subarray(0, OUTPUT_BYTES));
   // Asked for by this side, or a service's doing: to be tried again.
   if (code === 'UNAVAILABLE') return new SecureTrainingError('UNAVAILABLE', 'worker: stopped');
-  return new CustomModuleError(readFailure(custom), text);
+  return new CustomModuleError(readFailure(custom, modules), text);
 }
 
 function boundedOutput(child: ChildProcess): () => string {

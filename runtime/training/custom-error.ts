@@ -1,4 +1,5 @@
 import { SecureTrainingError } from '../errors.ts';
+import type { TrainingConfig } from '../training-config.ts';
 
 /**
  * What may be said of a custom module outside the machine (design section 8): one of these sentences, the error's class, file:line
@@ -32,7 +33,6 @@ export interface CustomFailure {
 
 /** Names of the classes that JavaScript itself has: a module's own could be named after what it found. */
 const CLASSES = ['Error', 'TypeError', 'RangeError', 'ReferenceError', 'SyntaxError', 'EvalError', 'URIError'];
-const FILE = /^[\w.-]{1,64}$/;
 const HIGHEST_LINE = 1_000_000;
 
 /** A custom module failed. {@link message} is what anybody may read, {@link text} what only the data owners may. */
@@ -53,42 +53,46 @@ export function customProblem(problem: Problem, text: string): CustomModuleError
   return new CustomModuleError({ problem, step: 0 }, text);
 }
 
+/** The names by which a place may be told: a module could make up any other. */
+export function moduleFiles({ training: { model, dataset } }: TrainingConfig): readonly string[] {
+  return [model, dataset].flatMap((path) => path?.split('/').at(-1) ?? []);
+}
+
 /** What a worker says of a failure, as far as it can be believed: the worker is where the custom module runs. */
-export function readFailure(value: unknown): CustomFailure {
+export function readFailure(value: unknown, files: readonly string[]): CustomFailure {
   const given = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
   const { problem, step, errorClass, file, line } = given;
   const isKnown = typeof problem === 'string' && Object.hasOwn(PROBLEMS, problem);
-  const isPlace = typeof file === 'string' && FILE.test(file) && isCount(line, HIGHEST_LINE);
+  const known = files.find((name) => name === file);
   return {
     problem: isKnown ? (problem as Problem) : 'ended',
     step: isCount(step, Number.MAX_SAFE_INTEGER) ? step : 0,
     ...(errorClass === undefined ? {} : { errorClass: CLASSES.find((name) => name === errorClass) ?? 'Error' }),
-    ...(isPlace ? { file, line } : {}),
+    ...(known !== undefined && isCount(line, HIGHEST_LINE) ? { file: known, line } : {}),
   };
 }
 
-/**
- * The failure that an error in the worker is.
- */
-export function failureOf(error: unknown, step: number): { failure: CustomFailure; text: string } {
+/** The failure that an error in the worker is, and its whole text. */
+export function failureOf(
+  error: unknown,
+  step: number,
+  files: readonly string[],
+): { failure: CustomFailure; text: string } {
   if (error instanceof CustomModuleError) {
-    return { failure: { problem: error.problem, step, ...placeIn(error) }, text: error.text };
+    return { failure: { problem: error.problem, step, ...placeIn(error, files) }, text: error.text };
   }
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   if (error instanceof SecureTrainingError) return { failure: { problem: 'ended', step }, text: error.message };
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   const errorClass = CLASSES.find((name) => error instanceof Error && error.constructor.name === name) ?? 'Error';
-  return { failure: { problem: 'threw', step, errorClass, ...placeIn(error) }, text };
+  return { failure: { problem: 'threw', step, errorClass, ...placeIn(error, files) }, text };
 }
 
-/** The first line of a stack that is a custom module's, which keeps its own file names by its source map. */
-function placeIn(error: unknown): { file?: string; line?: number } {
-  if (!(error instanceof Error)) return {};
-  const lines = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
+/** The innermost line of a stack that is in one of the modules themselves; a source map gives it its own name. */
+function placeIn(error: unknown, files: readonly string[]): { file?: string; line?: number } {
+  const lines = error instanceof Error ? (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)) : [];
   for (const at of lines) {
-    const [, file, line] = /([\w.-]+\.[cm]?[jt]s):(\d+)(?::\d+)?\)?$/.exec(at) ?? [];
-    if (file !== undefined && !/^(?:worker|custom)\.mjs$/.test(file) && !at.includes('node:')) {
-      return { file, line: Number(line) };
-    }
+    const [, file, line] = /([\w.-]+):(\d+)(?::\d+)?\)?$/.exec(at) ?? [];
+    if (file !== undefined && files.includes(file)) return { file, line: Number(line) };
   }
   return {};
 }

@@ -6,7 +6,7 @@ import * as tfl from '@tensorflow/tfjs-layers';
 import { CUSTOM_CODE_FILE } from '../catalogue.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
-import { customProblem } from './custom-error.ts';
+import { customProblem, moduleFiles } from './custom-error.ts';
 import { completeGradients } from './custom-gradients.ts';
 import type { Batch, Engine, Evaluation } from './engine.ts';
 import type { ShardRows } from './feed.ts';
@@ -34,17 +34,12 @@ const STACK_FRAMES = 60;
 /** One namespace, as `@tensorflow/tfjs` would be. */
 const TENSORFLOW = { ...tf, ...tfl } as unknown as TensorFlow;
 
-/** Whether a configuration names a module. */
-export function isCustom({ training }: TrainingConfig): boolean {
-  return training.model !== undefined || training.dataset !== undefined;
-}
-
 /**
  * Loads what a configuration names from the worker's own folder.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID` where it is not there or is something else
  */
 export async function loadCustomModules(folder: string, config: TrainingConfig): Promise<CustomModules> {
-  if (!isCustom(config)) return {};
+  if (moduleFiles(config).length === 0) return {};
   const path = join(folder, CUSTOM_CODE_FILE);
   if (!existsSync(path))
     throw new SecureTrainingError('CONFIG_INVALID', `the trainer bundle has no ${CUSTOM_CODE_FILE}`);

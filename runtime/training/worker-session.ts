@@ -4,12 +4,11 @@ import { startBackend } from './backend.ts';
 import { type BrokerLink, brokerLink } from './broker-link.ts';
 import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
 import { probeConfinement } from './confinement.ts';
-import { failureOf } from './custom-error.ts';
+import { failureOf, moduleFiles } from './custom-error.ts';
 import {
   type CustomModules,
   customObjective,
   inputSchema,
-  isCustom,
   loadCustomModules,
   shardOpener,
   watchTensors,
@@ -28,7 +27,7 @@ import { progressMeter } from './progress-meter.ts';
  * @returns whether a model was handed back
  */
 export async function serveSession(channel: FrameChannel, wasmDir: string): Promise<boolean> {
-  const at: Place = { custom: false, step: 0 };
+  const at: Place = { modules: [], step: 0 };
   try {
     await channel.send('CONFINEMENT', probeConfinement());
     await channel.send('READY', await startBackend(wasmDir));
@@ -37,13 +36,13 @@ export async function serveSession(channel: FrameChannel, wasmDir: string): Prom
     if (frame.type !== 'START' && frame.type !== 'RESUME') {
       throw new SecureTrainingError('EVIDENCE_MALFORMED', `first frame is ${frame.type}, wanted START or RESUME`);
     }
-    at.custom = isCustom(frame.header.config);
+    at.modules = moduleFiles(frame.header.config);
     const modules = await loadCustomModules(wasmDir, frame.header.config);
     await train(channel, frame.header, frame.type === 'RESUME' ? frame.body : undefined, modules, at);
     return true;
   } catch (error) {
-    if (at.custom) {
-      const { failure, text } = failureOf(error, at.step);
+    if (at.modules.length > 0) {
+      const { failure, text } = failureOf(error, at.step, at.modules);
       const { code, message } = describe(error);
       await channel.send('ERROR', { code, message, custom: failure }, utf8(text));
     } else await channel.send('ERROR', describe(error));
@@ -53,7 +52,8 @@ export async function serveSession(channel: FrameChannel, wasmDir: string): Prom
 
 /** Where a run is when it fails. */
 interface Place {
-  custom: boolean;
+  /** File names of custom modules. */
+  modules: readonly string[];
   step: number;
 }
 
