@@ -26,12 +26,23 @@ export interface ShardToSeal {
   readonly name: string;
   readonly split: Split;
   /** Zeroed once they are sealed. */
-  readonly rows: Rows;
+  readonly rows: Rows | RawRows;
   readonly folder: string;
   readonly ownerId: string;
   readonly kek: SealingKey;
   /** @default - no escrow slot */
   readonly escrow?: RsaPublicJwk;
+}
+
+/** Bytes that only a custom dataset opens, and how many rows it will find in them. */
+export interface RawRows {
+  readonly bytes: Uint8Array;
+  readonly count: number;
+}
+
+/** Rows of one shard. */
+export function countRows(rows: Rows | RawRows): number {
+  return 'bytes' in rows ? rows.count : rows.labels.length;
 }
 
 export interface SealedShard {
@@ -45,11 +56,11 @@ export interface SealedShard {
  */
 export async function sealShard(shard: ShardToSeal): Promise<SealedShard> {
   const { name, split, rows, folder, ownerId, kek, escrow } = shard;
-  const plaintext = encodeShard(rows, { version: 1, split });
+  const plaintext = 'bytes' in rows ? rows.bytes : encodeShard(rows, { version: 1, split });
   const cek = generateCek();
   const { sealed, ...summary } = await sealBytes(plaintext, cek);
   plaintext.fill(0);
-  rows.features.fill(0);
+  if ('features' in rows) rows.features.fill(0);
   const encryptedKey = wrapCek(cek, importJwk(kek.jwk));
   const slots = [slotOf(kek.keyId, encryptedKey)];
   if (escrow !== undefined && thumbprint(escrow) !== thumbprint(kek.jwk)) {
@@ -66,7 +77,7 @@ export async function sealShard(shard: ShardToSeal): Promise<SealedShard> {
   await writeFileAtomic(join(folder, encryptionDataName(name)), utf8(data));
   const description = describeSealed(name, summary);
   return {
-    object: { ...description, split, rows: rows.labels.length, keyBinding: bindObject(cek, ownerId, description) },
+    object: { ...description, split, rows: countRows(rows), keyBinding: bindObject(cek, ownerId, description) },
     slots,
   };
 }

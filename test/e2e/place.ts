@@ -43,6 +43,8 @@ export interface PlaceOptions extends Partial<Omit<EmulatorOptions, 'stateDir' |
   readonly maxRuns?: number;
   /** Instead of generated rows. */
   readonly csv?: string;
+  /** None: labels are values. */
+  readonly classes?: readonly string[];
   /** Modules that `training` names: they go into the trainer and the agreement. */
   readonly custom?: CustomBundle;
 }
@@ -51,6 +53,7 @@ export async function startPlace({
   training,
   rows = 1500,
   csv = flowers(rows),
+  classes,
   maxRuns,
   custom,
   ...options
@@ -78,7 +81,7 @@ export async function startPlace({
     context,
     keys,
     {
-      data: { inputPath },
+      data: { inputPath, ...(classes === undefined ? {} : { classes }) },
       configuration: () => smallConfig(training),
       ...(maxRuns === undefined ? {} : { maxRuns }),
       ...(custom === undefined ? {} : { custom }),
