@@ -74,7 +74,7 @@ export interface ModelOwner {
   readonly signingKey: EcPublicJwk;
 }
 
-export interface CustomCode {
+interface CustomCode {
   readonly sha256: string;
 }
 

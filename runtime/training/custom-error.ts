@@ -5,7 +5,7 @@ import type { TrainingConfig } from '../training-config.ts';
  * What may be said of a custom module outside the machine (design section 8): one of these sentences, the error's class, file:line
  * and step. Whatever else there is to say may quote rows, and is sealed to the data owners.
  */
-export const PROBLEMS = {
+const PROBLEMS = {
   threw: 'it threw',
   definition: 'its default export is not what defineModel or defineDataset returns',
   model: 'build did not return a tfjs model of the wanted input and output',
