@@ -64,7 +64,7 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
       const keys = await loadLocalKeys(flags.ownerKey);
       const configFile = await chosenFile(flags.config);
       const configuration = configFile === undefined ? FITTED : await readConfiguration(configFile);
-      const named = await customOf(configFile);
+      const named = (await isDeclarative(flags.agreement)) ? undefined : await customOf(configFile);
       const trainer = named === undefined ? undefined : await buildCustomTrainer(named.custom);
       const reporter = terminalReporter(process.stdout, { quiet: flags.json === true });
       const say = flags.json === true ? console.error : reporter.line;
@@ -120,6 +120,11 @@ async function agreeingOn(
 ): Promise<Agree> {
   const rows = await prepareRows(chosen.deployment, keys, options, reporter);
   return async (context) => (await agreeOnRows(context, keys, rows, options, reporter)).agreement;
+}
+
+/** Whether it was agreed that there is no custom code, whatever the configuration at hand names. */
+async function isDeclarative(agreement: string | undefined): Promise<boolean> {
+  return agreement !== undefined && readAgreement(await readAgreementFile(agreement)).customCode === false;
 }
 
 function pipelineOptions(

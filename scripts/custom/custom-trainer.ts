@@ -31,8 +31,8 @@ export interface CustomTrainer {
 }
 
 export async function buildCustomTrainer(custom: CustomBundle): Promise<CustomTrainer> {
-  // One name for each digest, so that a running emulator's file is never written under it.
-  const file = `.ctrain/trainer-${custom.sha256.slice(0, 16)}.tar`;
+  // One name: an emulator reads it when it starts, and what is deployed is held against the digest afterwards.
+  const file = '.ctrain/trainer.tar';
   const { sha256 } = await buildTrainerBundle(file, { custom });
   return { file, sha256 };
 }
