@@ -2,6 +2,9 @@ import { Socket } from 'node:net';
 import { frameChannel } from './training/frame-channel.ts';
 import { serveSession } from './training/worker-session.ts';
 
+/** The broker ends a worker that has failed as soon as it has heard of it; this is for one that does not. */
+const FAREWELL_MS = 5000;
+
 /**
  * Entry point of the worker process: the model and the rows it learns from, and nothing else. It is started by
  * training/broker-side.ts with one socket, descriptor 3, and reads one file, the wasm beside this one.
@@ -12,4 +15,6 @@ process.exitCode = done ? 0 : 1;
 socket.end();
 // A broker that has gone, or that keeps its end open, must not keep this process.
 socket.on('end', () => socket.destroy());
-socket.unref();
+if (done) socket.unref();
+// What the broker is still sending must not meet a closed socket: it would then never read what was said last.
+else setTimeout(() => socket.destroy(), FAREWELL_MS).unref();

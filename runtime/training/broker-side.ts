@@ -238,7 +238,9 @@ class ShardServer {
     this.#opening++;
     const bytes = await openShard.call(this.#options, split, shard).finally(() => this.#opening--);
     this.#sending++;
-    await this.#channel.send('BLOCK', { split, shard }, bytes).finally(() => this.#sending--);
+    // Of a worker that has gone the loop of runWorker hears, with what it said last: that it cannot be sent to is no reason.
+    const sent = this.#channel.send('BLOCK', { split, shard }, bytes).catch(() => undefined);
+    await sent.finally(() => this.#sending--);
   }
 }
 

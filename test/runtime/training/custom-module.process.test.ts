@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CUSTOM_CODE_FILE } from '../../../runtime/catalogue.ts';
+import { encodeShard } from '../../../runtime/data/arrow-shard.ts';
 import { type RunWorkerOptions, runWorker, type WorkerResult } from '../../../runtime/training/broker-side.ts';
 import type { CustomModuleError } from '../../../runtime/training/custom-error.ts';
 import type { TrainingConfig } from '../../../runtime/training-config.ts';
@@ -363,4 +364,30 @@ test('a worker without the file says so, and no agreement is broken by a configu
   await rm(join(worker.dir, CUSTOM_CODE_FILE));
   const error = await failing(data);
   expect(error.text).toBe('the trainer bundle has no custom.mjs');
+});
+
+test('what a module said last is heard while large blocks are still on their way to it', async () => {
+  const data = await custom({
+    model: model(BUILD, `loss(tf, y, z) { if (++calls > 1) throw new Error(); return tf.mean(z); }`),
+  });
+  const rows = 60_000;
+  const block = (split: string) =>
+    encodeShard(
+      { features: new Uint8Array(rows * 12), featureCount: 12, labels: new Int32Array(rows) },
+      { version: 1, split },
+    );
+  for (let i = 0; i < 5; i++) {
+    const error = await failing({
+      ...data,
+      shards: { train: [32, rows, rows, rows, rows] },
+      openShard: async (split, index) =>
+        index === 0
+          ? encodeShard(
+              { features: new Uint8Array(32 * 12), featureCount: 12, labels: new Int32Array(32) },
+              { version: 1, split },
+            )
+          : block(split),
+    });
+    expect(error.message).toBe('custom module: it threw (Error at model.ts:7), step 2');
+  }
 });
