@@ -13,6 +13,9 @@ export const TRAINING_KEY = 'training-key';
 /** File name of a trainer bundle in the `trainer` container, under its SHA-256. */
 export const TRAINER_BUNDLE = 'trainer.tar';
 
+/** File of the trainer bundle that holds custom modules, where there are any: what the worker loads and an agreement names. */
+export const CUSTOM_CODE_FILE = 'custom.mjs';
+
 /** File name of the Node binary that runs it, in the same container under its own SHA-256. */
 export const NODE_BINARY = 'node';
 

@@ -166,9 +166,11 @@ export function requireFit(schema: DatasetSchema, { training }: TrainingConfig):
     training.input_size === schema.featureCount
       ? undefined
       : `training.input_size: found ${training.input_size}, the dataset has ${schema.featureCount} features`,
-    training.output_size >= schema.classes.length
+    training.model !== undefined || (schema.classes.length > 0 && training.output_size >= schema.classes.length)
       ? undefined
-      : `training.output_size: found ${training.output_size}, the dataset has ${schema.classes.length} classes`,
+      : schema.classes.length === 0
+        ? 'training.model: the labels are values, and the declarative model tells classes apart: name one of your own'
+        : `training.output_size: found ${training.output_size}, the dataset has ${schema.classes.length} classes`,
   ].filter((failure) => failure !== undefined);
   if (failures.length > 0) throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });
 }

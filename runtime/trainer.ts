@@ -4,9 +4,11 @@ import type { Network } from './azure/network.ts';
 import { type AzureServices, azureServices } from './azure/trainer-services.ts';
 import { CheckpointChain } from './checkpoints.ts';
 import { ecPublicJwk } from './crypto/jwk.ts';
+import { checkCustomCode } from './custom-code.ts';
 import { type EnvironmentStep, type EstablishedEnvironment, SecureEnvironment } from './environment.ts';
 import { SecureTrainingError } from './errors.ts';
 import { EventChain } from './events.ts';
+import { exportErrors } from './export-errors.ts';
 import { exportModel, exportReceipt } from './export-run.ts';
 import { assertHygiene, type HygieneCheck, type HygieneReport, readProcessFacts } from './hygiene.ts';
 import { openInitialWeights } from './initial-weights.ts';
@@ -26,6 +28,7 @@ import { openTpm } from './tpm/open.ts';
 import { measureRun } from './tpm/run-measurement.ts';
 import { Tpm } from './tpm/tpm.ts';
 import { runWorker, startWorker, type WorkerHandle, type WorkerResult } from './training/broker-side.ts';
+import { CustomModuleError } from './training/custom-error.ts';
 import type { TrustAnchors } from './trust.ts';
 
 /** What an entry point decides. Production has one (main.ts), the emulator another; everything else is the same program. */
@@ -132,6 +135,7 @@ async function performRun(
       `run ${runId}: its agreement is not the one it was asked for with`,
     );
   }
+  checkCustomCode(options.bundleDir, agreement);
   events.record('run.started', 'success', `agreement ${digest}`, now());
 
   const receiptKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
@@ -149,7 +153,16 @@ async function performRun(
   const initialWeights = await openInitialWeights(services.runs, runId, agreement, environment.keys);
 
   await reporter.step('training');
-  const { result, worker } = await train(options, { agreement, data, initialWeights, chain, lost, reporter, events });
+  const { result, worker } = await train(options, {
+    agreement,
+    data,
+    initialWeights,
+    chain,
+    lost,
+    reporter,
+    events,
+    sealErrors: (text) => exportErrors(services.runs, runId, agreement.owners, text),
+  });
   lost.throwIfAborted();
 
   await reporter.step('exporting');
@@ -279,11 +292,13 @@ interface Training {
   readonly chain: CheckpointChain;
   readonly reporter: RunReporter;
   readonly events: EventChain;
+  /** For the owners' eyes. */
+  readonly sealErrors: (text: string) => Promise<void>;
 }
 
 async function train(
   options: TrainerOptions,
-  { agreement, data, initialWeights, chain, lost, reporter, events }: Training,
+  { agreement, data, initialWeights, chain, lost, reporter, events, sealErrors }: Training,
 ): Promise<{ result: WorkerResult; worker: WorkerHandle }> {
   const resume = await chain.newest();
   if (resume !== undefined) options.say(`step=resuming checkpoint=${resume.step}`);
@@ -323,6 +338,13 @@ async function train(
       },
     });
     return { result, worker };
+  } catch (error) {
+    if (error instanceof CustomModuleError) {
+      const text = `${error.message}\n\n${error.text}\n\noutput of the worker:\n${worker.output()}`;
+      // What it said is worth less than that the run is told to have ended.
+      await sealErrors(text).catch(() => options.say('step=sealing-errors state=failed'));
+    }
+    throw error;
   } finally {
     await worker.stop();
   }

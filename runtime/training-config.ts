@@ -22,10 +22,26 @@ export interface TrainingConfig {
     readonly shuffle_rows: number;
     /** SHA-256 (hex) of a safetensors file to start from. @default - the seed decides */
     readonly initial_weights?: string;
+    /**
+     * Module with a model of one's own, relative to the configuration file (docs/custom-models.md).
+     * @default - hidden layer and output of the sizes above
+     */
+    readonly model?: string;
+    /**
+     * Module that opens the sealed objects.
+     * @default - they are Arrow files
+     */
+    readonly dataset?: string;
   };
 }
 
-type Field = keyof TrainingConfig['training'];
+type Field = Exclude<keyof TrainingConfig['training'], ModuleField>;
+type ModuleField = (typeof MODULE_FIELDS)[number];
+
+/** Fields that are there only where something is not as usual. */
+const MODULE_FIELDS = ['model', 'dataset'] as const;
+/** Below the folder of the configuration: nothing of a machine's own paths stands in an agreement. */
+const MODULE_PATH = /^(?:\.\/)?(?:[\w-][\w.-]*\/)*[\w-][\w.-]*\.[cm]?[jt]s$/;
 
 const DEFAULTS = {
   epochs: 3,
@@ -65,7 +81,7 @@ export function parseTrainingConfig(
   const given = value.training;
   if (!isRecord(given))
     throw invalid(source, [...failures, 'training: wanted an object with input_size, hidden_size and output_size']);
-  failures.push(...unknownKeys(given, [...FIELDS, 'initial_weights'], 'training.'));
+  failures.push(...unknownKeys(given, [...FIELDS, 'initial_weights', ...MODULE_FIELDS], 'training.'));
   const merged: Record<string, unknown> = { ...DEFAULTS, ...fitted, ...given };
   for (const field of FIELDS) {
     const problem = check(field, merged[field]);
@@ -74,10 +90,18 @@ export function parseTrainingConfig(
   const { initial_weights } = given;
   if (initial_weights !== undefined && !(typeof initial_weights === 'string' && /^[0-9a-f]{64}$/.test(initial_weights)))
     failures.push(`training.initial_weights: found ${show(initial_weights)}, wanted 64 lower-case hex digits`);
+  const modules = MODULE_FIELDS.filter((field) => given[field] !== undefined);
+  for (const field of modules) {
+    const path = given[field];
+    if (typeof path === 'string' && path.length <= 200 && MODULE_PATH.test(path)) continue;
+    failures.push(
+      `training.${field}: found ${show(path)}, wanted a file such as ./${field}.ts in the configuration's folder`,
+    );
+  }
   if (failures.length > 0) throw invalid(source, failures);
   return {
     training: Object.fromEntries([
-      ...FIELDS.map((field) => [field, merged[field]]),
+      ...[...FIELDS, ...modules].map((field) => [field, merged[field]]),
       ...(initial_weights === undefined ? [] : [['initial_weights', initial_weights]]),
     ]) as unknown as TrainingConfig['training'],
   };

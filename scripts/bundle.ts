@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { build, type Metafile } from 'esbuild';
+import { CUSTOM_CODE_FILE } from '../runtime/catalogue.ts';
 import { SecureTrainingError } from '../runtime/errors.ts';
 import { type TarEntry, writeTar } from './tar.ts';
 
@@ -26,6 +27,11 @@ export interface TrainerBundleOptions {
    * @default - all of them
    */
   readonly only?: readonly EntryName[];
+  /**
+   * Custom modules, for the worker to load: one more file, and with it another digest.
+   * @default - none
+   */
+  readonly custom?: { readonly bytes: Uint8Array };
 }
 
 /**
@@ -83,6 +89,7 @@ export async function bundleTrainer(
   const wasm = createRequire(join(root, 'package.json')).resolve(`@tensorflow/tfjs-backend-wasm/dist/${WASM_FILE}`);
   const entries = built.flatMap((result) => result.entries);
   entries.push({ name: WASM_FILE, bytes: new Uint8Array(await readFile(wasm)) });
+  if (options.custom !== undefined) entries.push({ name: CUSTOM_CODE_FILE, bytes: options.custom.bytes });
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   return { entries, inputs: bytesByPackage(built.map(({ metafile }) => metafile)) };
 }

@@ -9,6 +9,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { downloadCommand } from './commands/download.ts';
 import { emulatorCommand } from './commands/emulator.ts';
 import { encryptDataCommand } from './commands/encrypt-data.ts';
+import { errorsCommand } from './commands/errors.ts';
 import { explainPolicyCommand } from './commands/explain-policy.ts';
 import { initCommand } from './commands/init.ts';
 import { inspectCommand } from './commands/inspect.ts';
@@ -73,6 +74,7 @@ for (const command of [
   proposeCommand(),
   approveCommand(),
   rotateKeysCommand(),
+  errorsCommand(),
 ]) {
   program.addCommand(command);
 }

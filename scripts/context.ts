@@ -47,17 +47,19 @@ export async function openContext(
 
 /**
  * Finds out which deployment a command is about, and says so.
+ * @param emulatorBundle trainer of an emulator that is started for this, instead of one built from the sources
  * @throws {@link SecureTrainingError} `CONFIG_INVALID` for a file that is no deployment
  */
 export async function chooseDeployment(
   deploymentFile: string | undefined,
   log: (line: string) => void,
+  emulatorBundle?: string,
 ): Promise<ChosenDeployment> {
   if (deploymentFile === undefined) {
     const deployment = await readDeployment(emulatorDeploymentFile()).catch(() => undefined);
     const runs = deployment !== undefined && (await answers(deployment));
     log(`deployment: emulator (${runs ? 'running' : 'started for this command'}, ${EMULATOR_STATE})`);
-    return { deployment, open: openEmulator };
+    return { deployment, open: () => openEmulator(emulatorBundle) };
   }
   const deployment = await readDeployment(deploymentFile);
   log(`deployment: ${deploymentFile} (${deployment.kind})`);
@@ -75,11 +77,11 @@ export async function chooseDeployment(
 }
 
 /** Another command's emulator may be starting, or ending because that command was killed: then this one waits its turn. */
-async function openEmulator(): Promise<Context> {
+async function openEmulator(bundle: string | undefined): Promise<Context> {
   for (const end = Date.now() + EMULATOR_PATIENCE_MS; ; ) {
     const running = await readDeployment(emulatorDeploymentFile()).catch(() => undefined);
     if (running !== undefined && (await answers(running))) return emulatorContext(running, async () => undefined);
-    const stop = await startEmulatorProcess(resolve(EMULATOR_STATE));
+    const stop = await startEmulatorProcess(resolve(EMULATOR_STATE), bundle);
     if (stop !== undefined) return emulatorContext(await readDeployment(emulatorDeploymentFile()), stop);
     if (Date.now() > end) {
       throw new SecureTrainingError('UNAVAILABLE', `an emulator is running on ${EMULATOR_STATE} but does not answer`);
@@ -106,8 +108,11 @@ async function emulatorContext(deployment: Deployment, close: () => Promise<void
  * Runs the emulator for as long as this process lives: it stops when its standard input ends, however we end.
  * `undefined` when another one has the folder.
  */
-async function startEmulatorProcess(stateDir: string): Promise<(() => Promise<void>) | undefined> {
-  const child = spawnEmulator(stateDir);
+async function startEmulatorProcess(
+  stateDir: string,
+  bundle: string | undefined,
+): Promise<(() => Promise<void>) | undefined> {
+  const child = spawnEmulator(stateDir, bundle);
   const exited = new Promise<void>((done) => child.once('exit', () => done()));
   let complaint = '';
   child.stderr.on('data', (chunk: Buffer) => {

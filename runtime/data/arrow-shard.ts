@@ -25,11 +25,14 @@ const METADATA_KEY = 'ctrain';
 export type FeatureType = 'uint8' | 'float32';
 export type FeatureArray = Uint8Array | Float32Array;
 
-/** Rows side by side: row `i` is `features[i * featureCount …]` with class `labels[i]`. */
+/** Classes by their index, or values: a schema without classes has labels of float32. */
+export type LabelArray = Int32Array | Float32Array;
+
+/** Rows side by side: row `i` is `features[i * featureCount …]` with label `labels[i]`. */
 export interface Rows {
   readonly features: FeatureArray;
   readonly featureCount: number;
-  readonly labels: Int32Array;
+  readonly labels: LabelArray;
 }
 
 /** Says what a shard is, inside what is sealed. */
@@ -59,9 +62,14 @@ export function allocateFeatures(rows: number, featureCount: number, dtype: Feat
   return dtype === 'uint8' ? new Uint8Array(rows * featureCount) : new Float32Array(rows * featureCount);
 }
 
+/** Memory for the labels of so many rows. */
+export function allocateLabels(rows: number, classes: readonly string[]): LabelArray {
+  return classes.length === 0 ? new Float32Array(rows) : new Int32Array(rows);
+}
+
 /** One Arrow IPC file with one record batch; the same rows always give the same bytes. */
 export function encodeShard(rows: Rows, metadata: ShardMetadata): Uint8Array {
-  const schema = shardSchema(featureType(rows.features), rows.featureCount, metadata);
+  const schema = shardSchema(featureType(rows.features), rows.featureCount, metadata, labelType(rows.labels));
   return tableToIPC(new Table(schema, [shardBatch(schema, rows)]), 'file');
 }
 
@@ -76,10 +84,15 @@ export function decodeShard(bytes: Uint8Array): Shard {
   return { ...batchRows(batch), rows: batch.numRows, metadata: shardMetadata(schema) };
 }
 
-export function shardSchema(dtype: FeatureType, featureCount: number, metadata: ShardMetadata): Schema {
+export function shardSchema(
+  dtype: FeatureType,
+  featureCount: number,
+  metadata: ShardMetadata,
+  labels: Int32 | Float32 = new Int32(),
+): Schema {
   const item = new Field('item', dtype === 'uint8' ? new Uint8() : new Float32(), false);
   return new Schema(
-    [new Field(FEATURES, new FixedSizeList(featureCount, item), false), new Field(LABEL, new Int32(), false)],
+    [new Field(FEATURES, new FixedSizeList(featureCount, item), false), new Field(LABEL, labels, false)],
     new Map([[METADATA_KEY, JSON.stringify({ version: metadata.version, split: metadata.split })]]),
   );
 }
@@ -96,7 +109,9 @@ export function shardBatch(schema: Schema, rows: Rows): RecordBatch {
       : makeData({ type: new Float32(), length: rows.features.length, nullCount: 0, data: rows.features });
   const children = [
     makeData({ type: list, length, nullCount: 0, child }),
-    makeData({ type: new Int32(), length, nullCount: 0, data: rows.labels }),
+    rows.labels instanceof Float32Array
+      ? makeData({ type: new Float32(), length, nullCount: 0, data: rows.labels })
+      : makeData({ type: new Int32(), length, nullCount: 0, data: rows.labels }),
   ];
   return new RecordBatch(schema, makeData({ type: new Struct(schema.fields), length, nullCount: 0, children }));
 }
@@ -112,7 +127,9 @@ export function batchRows(batch: RecordBatch): Rows & { readonly dtype: FeatureT
   if (!DataType.isFixedSizeList(features.type) || list === undefined || item === undefined) {
     throw malformed(`column ${FEATURES} is not a fixed-size list`);
   }
-  if (!isInteger(label.type, 32, true) || labelData === undefined) throw malformed(`column ${LABEL} is not Int32`);
+  if (!(isInteger(label.type, 32, true) || DataType.isFloat(label.type)) || labelData === undefined) {
+    throw malformed(`column ${LABEL} is neither Int32 nor Float32`);
+  }
   if (list.nullCount > 0 || item.nullCount > 0 || labelData.nullCount > 0) throw malformed('a value is null');
   const featureCount = features.type.listSize;
   const count = featureCount * batch.numRows;
@@ -122,7 +139,11 @@ export function batchRows(batch: RecordBatch): Rows & { readonly dtype: FeatureT
     throw malformed(`column ${FEATURES} holds neither Uint8 nor Float32`);
   }
   const labels: unknown = labelData.values;
-  if (!(labels instanceof Int32Array) || values.length < count || labels.length < batch.numRows) {
+  if (
+    !(labels instanceof Int32Array || labels instanceof Float32Array) ||
+    values.length < count ||
+    labels.length < batch.numRows
+  ) {
     throw malformed(`columns are shorter than ${batch.numRows} rows`);
   }
   return {
@@ -150,6 +171,10 @@ export function shardMetadata(schema: Schema): ShardMetadata {
 /** Arrow gives read columns the general `Int`, never its subclasses. */
 function isInteger(type: DataType, bits: number, signed: boolean): boolean {
   return DataType.isInt(type) && type.bitWidth === bits && type.isSigned === signed;
+}
+
+function labelType(labels: LabelArray): Int32 | Float32 {
+  return labels instanceof Float32Array ? new Float32() : new Int32();
 }
 
 export function featureType(features: FeatureArray): FeatureType {

@@ -2,7 +2,14 @@ import { extname } from 'node:path';
 import { SecureTrainingError } from '../errors.ts';
 import type { DatasetSchema, Split } from '../statements/manifest.ts';
 import { readArrowFile } from './arrow-file.ts';
-import { allocateFeatures, type FeatureArray, featureType, type Rows } from './arrow-shard.ts';
+import {
+  allocateFeatures,
+  allocateLabels,
+  type FeatureArray,
+  featureType,
+  type LabelArray,
+  type Rows,
+} from './arrow-shard.ts';
 import { type Cell, cellNumber } from './prepare/cells.ts';
 import { canonicalLabel } from './prepare/labels.ts';
 import { openTable } from './prepare/open-table.ts';
@@ -43,19 +50,19 @@ class ShardBuilder {
   length = 0;
   readonly #featureCount: number;
   readonly #features: FeatureArray;
-  readonly #labels: Int32Array;
+  readonly #labels: LabelArray;
 
-  constructor({ featureCount, dtype }: DatasetSchema, capacity: number) {
+  constructor({ featureCount, dtype, classes }: DatasetSchema, capacity: number) {
     this.#featureCount = featureCount;
     this.#features = allocateFeatures(capacity, featureCount, dtype);
-    this.#labels = new Int32Array(capacity);
+    this.#labels = allocateLabels(capacity, classes);
   }
 
   get room(): number {
     return this.#labels.length - this.length;
   }
 
-  add(features: FeatureArray, labels: Int32Array): void {
+  add(features: FeatureArray, labels: LabelArray): void {
     this.#features.set(features, this.length * this.#featureCount);
     this.#labels.set(labels, this.length);
     this.length += labels.length;
@@ -85,7 +92,10 @@ async function* arrowRows(path: string, schema: DatasetSchema, split: Split): As
         `found ${rows.featureCount} features of ${featureType(rows.features)}, wanted ${schema.featureCount} of ${schema.dtype}`,
       );
     }
-    const bad = rows.labels.findIndex((label) => label < 0 || label >= schema.classes.length);
+    const bad =
+      schema.classes.length === 0
+        ? rows.labels.findIndex((label) => !Number.isFinite(label))
+        : rows.labels.findIndex((label) => label < 0 || label >= schema.classes.length);
     if (bad >= 0) throw invalid(path, `found a label outside its ${schema.classes.length} classes`);
     yield rows;
   }
@@ -103,14 +113,18 @@ async function* tableRows(path: string, table: Table, schema: DatasetSchema): As
   const { featureCount, dtype } = schema;
   for await (const { rows } of table.chunks) {
     const features = allocateFeatures(rows.length, featureCount, dtype);
-    const labels = new Int32Array(rows.length);
+    const labels = allocateLabels(rows.length, schema.classes);
+    const isValue = schema.classes.length === 0;
     let at = 0;
     rows.forEach(({ cells, place, problem }, r) => {
       const where = `${path} ${unit} ${place}`;
       if (problem !== undefined) throw invalid(where, problem);
-      const label = classIndex.get(canonicalLabel(String(cells[labelColumn] ?? '')));
-      if (label === undefined)
-        throw invalid(`${where}, column ${schema.label}`, `found a label outside its ${schema.classes.length} classes`);
+      const cell = cells[labelColumn] ?? '';
+      const label = isValue ? labelValue(cell) : classIndex.get(canonicalLabel(String(cell)));
+      if (label === undefined) {
+        const wanted = isValue ? 'found no number for a label' : `found a label outside its ${classIndex.size} classes`;
+        throw invalid(`${where}, column ${schema.label}`, wanted);
+      }
       labels[r] = label;
       for (const column of featureColumns) {
         const value = numberOf(cells[column] ?? '');
@@ -125,6 +139,11 @@ async function* tableRows(path: string, table: Table, schema: DatasetSchema): As
 
 function numberOf(cell: Cell): number {
   return typeof cell === 'number' ? cell : cellNumber(cell);
+}
+
+function labelValue(cell: Cell): number | undefined {
+  const value = numberOf(cell);
+  return Number.isFinite(Math.fround(value)) ? value : undefined;
 }
 
 function fits(value: number, dtype: DatasetSchema['dtype']): boolean {

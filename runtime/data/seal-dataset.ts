@@ -11,8 +11,9 @@ import { removePartials, writeFileAtomic } from './atomic-file.ts';
 import { checkDatasetName, DATASET_FILE, type DatasetDescription } from './dataset-file.ts';
 import { readPreparedRows } from './prepared-rows.ts';
 import type { OnDataProgress } from './progress.ts';
+import { isRaw, rawRows } from './raw-rows.ts';
 import { defaultJobs, sealInThreads } from './seal-in-threads.ts';
-import type { SealedShard, SealingKey, ShardToSeal } from './seal-shard.ts';
+import { countRows, type SealedShard, type SealingKey, type ShardToSeal } from './seal-shard.ts';
 import {
   type FolderState,
   KEYS_FILE,
@@ -156,7 +157,9 @@ async function* shardsToSeal(
   const { kek, escrow, escrowKeyId, abortSignal } = options;
   const own = { ...(escrow === undefined ? {} : { escrow }), ...(escrowKeyId === undefined ? {} : { escrowKeyId }) };
   for (const { path, split, objectName } of targets) {
-    const shards = readPreparedRows(path, schema, split, rowsPerShard);
+    const shards = isRaw(path)
+      ? rawRows(path, splits[split].rows)
+      : readPreparedRows(path, schema, split, rowsPerShard);
     let count = 0;
     let found = 0;
     // An object's name is bound to its key, and whether it carries a number depends on there being another after the first.
@@ -165,7 +168,7 @@ async function* shardsToSeal(
       abortSignal?.throwIfAborted();
       const rows = current.value;
       // Once it is yielded, the rows may be on their way to another thread.
-      found += rows.labels.length;
+      found += countRows(rows);
       current = await shards.next();
       const name = count === 0 && current.done === true ? objectName : shardName(objectName, count);
       count++;

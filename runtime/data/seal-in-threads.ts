@@ -83,8 +83,9 @@ function sealIn(thread: Worker, shard: ShardToSeal): Promise<SealedShard> {
       for (const [event, listener] of Object.entries(listeners)) thread.off(event, listener);
     };
     for (const [event, listener] of Object.entries(listeners)) thread.on(event, listener);
-    const { features, labels } = shard.rows;
-    thread.postMessage(shard, [features.buffer as ArrayBuffer, labels.buffer as ArrayBuffer]);
+    const { rows } = shard;
+    const moved = 'bytes' in rows ? [rows.bytes.buffer] : [rows.features.buffer, rows.labels.buffer];
+    thread.postMessage(shard, moved as ArrayBuffer[]);
   });
 }
 

@@ -26,7 +26,7 @@ export interface ShardToSeal {
   readonly name: string;
   readonly split: Split;
   /** Zeroed once they are sealed. */
-  readonly rows: Rows;
+  readonly rows: Rows | RawRows;
   readonly folder: string;
   readonly ownerId: string;
   readonly kek: SealingKey;
@@ -34,6 +34,17 @@ export interface ShardToSeal {
   readonly escrow?: RsaPublicJwk;
   /** @default - the escrow key's thumbprint */
   readonly escrowKeyId?: string;
+}
+
+/** Bytes that only a custom dataset opens, and how many rows it will find in them. */
+export interface RawRows {
+  readonly bytes: Uint8Array;
+  readonly count: number;
+}
+
+/** Rows of one shard. */
+export function countRows(rows: Rows | RawRows): number {
+  return 'bytes' in rows ? rows.count : rows.labels.length;
 }
 
 export interface SealedShard {
@@ -47,11 +58,11 @@ export interface SealedShard {
  */
 export async function sealShard(shard: ShardToSeal): Promise<SealedShard> {
   const { name, split, rows, folder, ownerId, kek, escrow } = shard;
-  const plaintext = encodeShard(rows, { version: 1, split });
+  const plaintext = 'bytes' in rows ? rows.bytes : encodeShard(rows, { version: 1, split });
   const cek = generateCek();
   const { sealed, ...summary } = await sealBytes(plaintext, cek);
   plaintext.fill(0);
-  rows.features.fill(0);
+  if ('features' in rows) rows.features.fill(0);
   const encryptedKey = wrapCek(cek, importJwk(kek.jwk));
   const slots = [slotOf(kek.keyId, encryptedKey)];
   if (escrow !== undefined && thumbprint(escrow) !== thumbprint(kek.jwk)) {
@@ -73,7 +84,7 @@ export async function sealShard(shard: ShardToSeal): Promise<SealedShard> {
   for (const result of written) if (result.status === 'rejected') throw result.reason;
   const description = describeSealed(name, summary);
   return {
-    object: { ...description, split, rows: rows.labels.length, keyBinding: bindObject(cek, ownerId, description) },
+    object: { ...description, split, rows: countRows(rows), keyBinding: bindObject(cek, ownerId, description) },
     slots,
   };
 }

@@ -74,6 +74,10 @@ export interface ModelOwner {
   readonly signingKey: EcPublicJwk;
 }
 
+interface CustomCode {
+  readonly sha256: string;
+}
+
 /** What runs may do with whose data (design section 4). Signed by every owner in it and by the model owner. */
 export interface Agreement {
   readonly name: string;
@@ -87,7 +91,8 @@ export interface Agreement {
   readonly recipients: { readonly model: readonly Recipient[]; readonly checkpoints: readonly Recipient[] };
   /** Names of the metrics that may leave. */
   readonly metrics: readonly string[];
-  readonly customCode: false;
+  /** Modules of somebody's own in the trainer, by the SHA-256 (hex) of the file that was reviewed; `false`: none. */
+  readonly customCode: false | CustomCode;
   readonly maxRuns: number;
   /** RFC 3339, UTC. */
   readonly notAfter: string;
@@ -168,20 +173,31 @@ const ownerShape = where(
 const recipients = (minimum: number) =>
   list(members<Recipient>({ name: label, key: rsaKey }), { minimum, maximum: 63, keyOf: ({ key }) => thumbprint(key) });
 
-const agreementShape = members<Agreement>({
-  name: label,
-  purpose: oneOf('train'),
-  owners: list(ownerShape, { minimum: 1, maximum: 64, keyOf: ({ ownerId }) => ownerId }),
-  modelOwner: where(members<ModelOwner>({ ownerId: keyThumbprint, name: label, signingKey: ecKey }), namedByItsKey),
-  trainers: list(hexSha256, { minimum: 1, maximum: 16, keyOf: (digest) => digest }),
-  configuration: completeConfiguration,
-  environment: environmentShape,
-  recipients: members<Agreement['recipients']>({ model: recipients(1), checkpoints: recipients(0) }),
-  metrics: list(text(/^[A-Za-z][A-Za-z0-9_.]{0,63}$/, 'a metric name'), { maximum: 64, keyOf: (name) => name }),
-  customCode: oneOf(false),
-  maxRuns: integer(1, 1_000_000),
-  notAfter: instant,
-});
+const customCode: Check<Agreement['customCode']> = (value, path, failures) =>
+  typeof value === 'object' && value !== null
+    ? members<CustomCode>({ sha256: hexSha256 })(value, path, failures)
+    : oneOf(false)(value, path, failures);
+
+const agreementShape = where(
+  members<Agreement>({
+    name: label,
+    purpose: oneOf('train'),
+    owners: list(ownerShape, { minimum: 1, maximum: 64, keyOf: ({ ownerId }) => ownerId }),
+    modelOwner: where(members<ModelOwner>({ ownerId: keyThumbprint, name: label, signingKey: ecKey }), namedByItsKey),
+    trainers: list(hexSha256, { minimum: 1, maximum: 16, keyOf: (digest) => digest }),
+    configuration: completeConfiguration,
+    environment: environmentShape,
+    recipients: members<Agreement['recipients']>({ model: recipients(1), checkpoints: recipients(0) }),
+    metrics: list(text(/^[A-Za-z][A-Za-z0-9_.]{0,63}$/, 'a metric name'), { maximum: 64, keyOf: (name) => name }),
+    customCode,
+    maxRuns: integer(1, 1_000_000),
+    notAfter: instant,
+  }),
+  ({ configuration: { training }, customCode: code }) =>
+    (code === false) === (training.model === undefined && training.dataset === undefined)
+      ? undefined
+      : `customCode is ${code === false ? 'false' : 'there'}, but the configuration names ${code === false ? 'a' : 'no'} module`,
+);
 
 /**
  * The statement to sign. Its subjects are the manifests.

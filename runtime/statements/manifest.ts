@@ -61,7 +61,7 @@ export interface DatasetSchema {
   readonly dtype: 'uint8' | 'float32';
   /** Name of the label column. */
   readonly label: string;
-  /** Names of the classes; a row's label is an index into this list. */
+  /** Names of the classes; a row's label is an index into this list. Empty: labels are values, float32. */
   readonly classes: readonly string[];
   readonly normalisation: Normalisation;
   /** @default - features are the columns of their names, and none may be missing */
@@ -130,7 +130,7 @@ export const datasetSchemaShape: Check<DatasetSchema> = where(
     featureCount: integer(1, MAXIMUM_FEATURES),
     dtype: oneOf('uint8', 'float32'),
     label,
-    classes: list(label, { minimum: 1, maximum: MAXIMUM_CLASSES, keyOf: (name) => name }),
+    classes: list(label, { minimum: 0, maximum: MAXIMUM_CLASSES, keyOf: (name) => name }),
     normalisation,
     coding: (value, path, failures) => (value === undefined ? undefined : rowCoding(value, path, failures)),
   }),

@@ -19,11 +19,15 @@ export interface BrokerLink {
 const MAX_TURNS = 16;
 
 interface Request extends ShardHeader {
-  resolve(rows: ShardRows): void;
+  resolve(rows: ShardRows | Promise<ShardRows>): void;
   reject(reason: unknown): void;
 }
 
-export function brokerLink(channel: FrameChannel, start: StartHeader): BrokerLink {
+/** Turns the bytes of one shard into rows. */
+export type OpenShard = (bytes: Uint8Array, header: ShardHeader) => ShardRows | Promise<ShardRows>;
+
+/** @param open instead of reading Arrow: a custom dataset's */
+export function brokerLink(channel: FrameChannel, start: StartHeader, open?: OpenShard): BrokerLink {
   const queue: Request[] = [];
   // A list: the end of one epoch and the start of the next may both ask for the same shard.
   const outstanding: Request[] = [];
@@ -56,7 +60,7 @@ export function brokerLink(channel: FrameChannel, start: StartHeader): BrokerLin
       throw new SecureTrainingError('EVIDENCE_MALFORMED', `found a ${frame.type} frame that nothing asked for`);
     }
     // Checked while it still counts as asked for: if it is refused, whoever asked is told with everybody else.
-    const rows = checkedRows(frame.body, frame.header, start);
+    const rows = open?.(frame.body, frame.header) ?? checkedRows(frame.body, frame.header, start);
     outstanding.splice(index, 1);
     ask();
     request.resolve(rows);
@@ -104,11 +108,16 @@ function checkedRows(
   }
   if (decoded.dtype !== schema.dtype) failures.push(`${decoded.dtype} features, wanted ${schema.dtype}`);
   if (decoded.metadata.split !== split) failures.push('it belongs to another split');
+  const isValue = schema.classes.length === 0;
+  if (decoded.labels instanceof Float32Array !== isValue) {
+    failures.push(`labels are ${isValue ? 'classes, wanted values' : 'values, wanted classes'}`);
+  }
   if (failures.length > 0) {
     throw new SecureTrainingError('EVIDENCE_MALFORMED', `${where}: ${failures.join('; ')}`, { failures });
   }
-  const classes = config.training.output_size;
-  const outside = decoded.labels.findIndex((label) => label < 0 || label >= classes);
+  // A custom model may have fewer outputs than there are classes.
+  const classes = Math.max(config.training.output_size, schema.classes.length);
+  const outside = isValue ? -1 : decoded.labels.findIndex((label) => label < 0 || label >= classes);
   if (outside >= 0) {
     throw new SecureTrainingError(
       'CONFIG_INVALID',

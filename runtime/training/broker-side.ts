@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { type ErrorCode, EXIT_CODES, SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import { type ConfinementReport, confinedCommand, readConfinement } from './confinement.ts';
+import { CustomModuleError, moduleFiles, readFailure } from './custom-error.ts';
 import { type FrameChannel, frameChannel } from './frame-channel.ts';
 import {
   type EngineInfo,
@@ -60,6 +61,13 @@ export interface RunWorkerOptions {
    * @default - runs to the end
    */
   readonly abortSignal?: AbortSignal;
+  /**
+   * How long a run with custom code may go without a word of its worker, while nothing is asked of this side.
+   * @default 600_000
+   */
+  readonly silenceInMs?: number;
+  /** Names of a custom model's own metrics, once it is built. */
+  onBuilt?(metrics: readonly string[]): void;
   onProgress?(progress: Progress): void;
   /** Training goes on meanwhile; the next checkpoint waits until this one's promise is settled. */
   onCheckpoint?(step: number, bytes: Uint8Array): Promise<void>;
@@ -78,6 +86,7 @@ const OUTPUT_BYTES = 64 * 1024;
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 20_000;
 const MESSAGE_LENGTH = 500;
+const SILENCE_MS = 600_000;
 
 /** What {@link runWorker} needs of a handle and nobody else. */
 interface RunningWorker extends WorkerHandle {
@@ -150,21 +159,28 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
   };
   abortSignal?.addEventListener('abort', abort, { once: true });
   let saving: Promise<void> = Promise.resolve();
+  const modules = moduleFiles(config);
+  const custom = modules.length > 0;
+  const silence = custom ? watchSilence(worker, server, options.silenceInMs ?? SILENCE_MS, fail) : undefined;
   try {
     const { featureCount, dtype, classes, normalisation } = schema;
     const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards };
     channel.send(resume === undefined ? 'START' : 'RESUME', header, resume ?? initialWeights).catch(worker.stop);
     for (;;) {
-      const frame = await nextFrame(channel, worker.ended);
+      const frame = await nextFrame(channel, worker.ended, modules);
+      silence?.heard(frame);
       switch (frame.type) {
         case 'NEED':
           server.answer(frame.header).catch(fail);
           break;
+        case 'BUILT':
+          options.onBuilt?.(frame.header.metrics.split(',').filter((name) => name !== ''));
+          break;
         case 'PROGRESS':
-          options.onProgress?.(frame.header);
+          options.onProgress?.(custom ? { ...frame.header, loss: coarse(frame.header.loss) } : frame.header);
           break;
         case 'METRIC':
-          options.onMetric?.(frame.header);
+          options.onMetric?.(custom ? { ...frame.header, value: coarse(frame.header.value) } : frame.header);
           break;
         case 'CHECKPOINT':
           await saving;
@@ -177,7 +193,7 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
           if (modelBytes > frame.body.length)
             throw malformed(`model of ${frame.body.length} bytes, wanted ${modelBytes}`);
           const model = { modelJson: frame.body.slice(0, modelBytes), weights: frame.body.slice(modelBytes) };
-          return { model, metrics, steps, engine: worker.engine };
+          return { model, metrics: custom ? coarsened(metrics) : metrics, steps, engine: worker.engine };
         }
         default:
           throw malformed(`found a ${frame.type} frame while training`);
@@ -190,6 +206,7 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
     abortSignal?.throwIfAborted();
     throw error;
   } finally {
+    silence?.stop();
     clearTimeout(deadline);
     abortSignal?.removeEventListener('abort', abort);
   }
@@ -212,6 +229,11 @@ class ShardServer {
     this.#options = options;
   }
 
+  /** Whether the worker waits for this side. */
+  get busy(): boolean {
+    return this.#opening + this.#sending > 0;
+  }
+
   async answer({ split, shard }: ShardHeader): Promise<void> {
     const { shards, openShard } = this.#options;
     if (!Object.hasOwn(shards, split) || shards[split]?.[shard] === undefined) {
@@ -229,6 +251,33 @@ class ShardServer {
   }
 }
 
+interface SilenceWatch {
+  heard(frame: Frame): void;
+  stop(): void;
+}
+
+/** A custom module may wait for ever, or loop: no error ever comes of it, so somebody else has to say so. */
+function watchSilence(
+  worker: RunningWorker,
+  server: ShardServer,
+  limitInMs: number,
+  fail: (reason: unknown) => Promise<void>,
+): SilenceWatch {
+  let step = 0;
+  const timer = setInterval(() => {
+    if (server.busy) return;
+    const failure = { problem: 'silent', step } as const;
+    fail(new CustomModuleError(failure, `nothing for ${limitInMs} ms\n${worker.output()}`)).catch(() => undefined);
+  }, limitInMs);
+  return {
+    heard(frame) {
+      if (frame.type === 'PROGRESS' || frame.type === 'CHECKPOINT') step = frame.header.step;
+      timer.refresh();
+    },
+    stop: () => clearInterval(timer),
+  };
+}
+
 async function expectFrame<T extends FrameType>(
   channel: FrameChannel,
   ended: Promise<string>,
@@ -239,8 +288,15 @@ async function expectFrame<T extends FrameType>(
   return frame as Extract<Frame, { type: T }>;
 }
 
-/** The next frame that is neither the end nor an error. */
-async function nextFrame(channel: FrameChannel, ended: Promise<string>): Promise<Frame> {
+/**
+ * The next frame that is neither the end nor an error.
+ * @param modules file names of custom modules, if there are any
+ */
+async function nextFrame(
+  channel: FrameChannel,
+  ended: Promise<string>,
+  modules: readonly string[] = [],
+): Promise<Frame> {
   let frame: Frame | undefined;
   try {
     frame = await channel.receive();
@@ -249,6 +305,7 @@ async function nextFrame(channel: FrameChannel, ended: Promise<string>): Promise
     throw new SecureTrainingError('UNAVAILABLE', `worker ${await ended}`, { cause });
   }
   if (frame === undefined) throw new SecureTrainingError('UNAVAILABLE', `worker ${await ended}`);
+  if (frame.type === 'ERROR' && modules.length > 0) throw customError(frame.header, frame.body, modules);
   if (frame.type === 'ERROR') throw workerError(frame.header);
   return frame;
 }
@@ -257,6 +314,23 @@ async function nextFrame(channel: FrameChannel, ended: Promise<string>): Promise
 function workerError({ code, message }: ErrorHeader): Error {
   const text = `worker: ${message.replaceAll(/[^\x20-\x7e]+/g, ' ').slice(0, MESSAGE_LENGTH)}`;
   return Object.hasOwn(EXIT_CODES, code) ? new SecureTrainingError(code as ErrorCode, text) : new Error(text);
+}
+
+/** Four digits, whatever the size: the more of a number a custom module may choose, the more of a row fits into it. */
+function coarse(value: number): number {
+  return Number(value.toPrecision(4));
+}
+
+function coarsened(metrics: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, coarse(value)]));
+}
+
+/** Nothing that stands in the worker's message is said: the custom module could have written it. */
+function customError({ code, custom }: ErrorHeader, body: Uint8Array, modules: readonly string[]): Error {
+  const text = new TextDecoder().decode(body.subarray(0, OUTPUT_BYTES));
+  // Asked for by this side, or a service's doing: to be tried again.
+  if (code === 'UNAVAILABLE') return new SecureTrainingError('UNAVAILABLE', 'worker: stopped');
+  return new CustomModuleError(readFailure(custom, modules), text);
 }
 
 function boundedOutput(child: ChildProcess): () => string {

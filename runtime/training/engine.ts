@@ -1,20 +1,27 @@
 import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
+import type { LabelArray } from '../data/arrow-shard.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
+import type { Objective } from './custom-module.ts';
 import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
 import type { NamedTensor } from './safetensors.ts';
 
 /** Rows of a batch; the arrays may be longer and are the caller's to use again once a call has returned. */
 export interface Batch {
   readonly features: Float32Array;
-  readonly labels: Int32Array;
+  readonly labels: LabelArray;
   readonly rows: number;
 }
 
-interface Evaluation {
+export interface Evaluation {
   readonly lossSum: number;
   readonly correct: number;
+  /**
+   * Of a custom model: its metrics, each times the rows.
+   * @default - loss and accuracy
+   */
+  readonly sums?: Readonly<Record<string, number>>;
 }
 
 /** A model in training. The backend must have been started. */
@@ -42,15 +49,17 @@ interface AdamState {
   accumulatedSecondMoment: { originalName: string; variable: tf.Variable }[];
 }
 
-export function createEngine(config: TrainingConfig): Engine {
+/** @param custom a model of somebody's own, instead of the one that the configuration describes */
+export function createEngine(config: TrainingConfig, custom?: Objective): Engine {
   const { input_size, output_size, learning_rate, optimizer: kind } = config.training;
-  const model = buildModel(config);
+  const model = custom?.model ?? buildModel(config);
   const weights = namedWeights(model);
-  const variables = weights.map(({ variable }) => variable);
-  const logitsModel = tfl.model({
-    inputs: model.inputs,
-    outputs: model.getLayer(LOGITS_LAYER).output as tfl.SymbolicTensor,
-  });
+  // Before logitsModel: what is not trained (moving means) has no gradient, and comes last.
+  const variables = weights.map(({ variable }) => variable).slice(0, model.trainableWeights.length);
+  const logitsModel =
+    custom === undefined
+      ? tfl.model({ inputs: model.inputs, outputs: model.getLayer(LOGITS_LAYER).output as tfl.SymbolicTensor })
+      : model;
   const optimizer = kind === 'adam' ? tf.train.adam(learning_rate) : tf.train.sgd(learning_rate);
   const adam = kind === 'adam' ? (optimizer as unknown as AdamState) : undefined;
   let lastLoss: tf.Scalar | undefined;
@@ -62,10 +71,11 @@ export function createEngine(config: TrainingConfig): Engine {
 
   /** Every tensor that a snapshot holds, by name; Adam's moments are made, as tfjs makes them, as zeros at first use. */
   const state = (): { name: string; variable: tf.Variable }[] => {
+    const trained = weights.slice(0, variables.length);
     if (adam === undefined) return weights;
     for (const slot of ['accumulatedFirstMoment', 'accumulatedSecondMoment'] as const) {
       if (adam[slot].length > 0) continue;
-      adam[slot] = weights.map(({ name, variable }) => ({
+      adam[slot] = trained.map(({ name, variable }) => ({
         originalName: `${name}/${slot}`,
         variable: tf.tidy(() => tf.variable(tf.zerosLike(variable), false)),
       }));
@@ -83,11 +93,12 @@ export function createEngine(config: TrainingConfig): Engine {
   return {
     step(batch) {
       tf.tidy(() => {
-        const { x, y } = inputs(batch);
-        const { value, grads } = tf.variableGrads(
-          () => tf.losses.softmaxCrossEntropy(y, logitsModel.apply(x) as tf.Tensor) as tf.Scalar,
-          variables,
-        );
+        const loss = () => {
+          if (custom !== undefined) return custom.loss(batch);
+          const { x, y } = inputs(batch);
+          return tf.losses.softmaxCrossEntropy(y, logitsModel.apply(x) as tf.Tensor) as tf.Scalar;
+        };
+        const { value, grads } = tf.variableGrads(loss, variables);
         optimizer.applyGradients(variables.map(({ name }) => ({ name, tensor: grads[name] as tf.Tensor })));
         lastLoss?.dispose();
         lastLoss = tf.keep(value);
@@ -95,6 +106,7 @@ export function createEngine(config: TrainingConfig): Engine {
     },
     loss: () => lastLoss?.dataSync()[0] ?? Number.NaN,
     evaluate(batch) {
+      if (custom !== undefined) return custom.evaluate(batch);
       return tf.tidy(() => {
         const { x, y } = inputs(batch);
         const logits = logitsModel.apply(x) as tf.Tensor;

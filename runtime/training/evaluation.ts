@@ -1,3 +1,4 @@
+import { allocateLabels } from '../data/arrow-shard.ts';
 import type { BrokerLink } from './broker-link.ts';
 import type { Engine } from './engine.ts';
 import { normaliser, oneAhead } from './feed.ts';
@@ -6,12 +7,10 @@ import type { StartHeader } from './frames.ts';
 /** Rows of one forward pass. */
 const EVALUATION_ROWS = 512;
 
-export interface SplitMetrics {
-  readonly loss: number;
-  readonly accuracy: number;
-}
+/** `loss` first, then `accuracy`, or what a custom model measures. */
+export type SplitMetrics = Readonly<Record<string, number>> & { readonly loss: number };
 
-/** Mean loss and accuracy over a whole split, shard after shard in their own order. */
+/** Mean loss and metrics over a whole split, shard after shard in their own order. */
 export async function evaluateSplit(
   split: string,
   engine: Engine,
@@ -20,9 +19,9 @@ export async function evaluateSplit(
 ): Promise<SplitMetrics> {
   const normalise = normaliser(schema);
   const features = new Float32Array(EVALUATION_ROWS * schema.featureCount);
-  const labels = new Int32Array(EVALUATION_ROWS);
+  const labels = allocateLabels(EVALUATION_ROWS, schema.classes);
   let lossSum = 0;
-  let correct = 0;
+  let sums: Record<string, number> = {};
   let total = 0;
   for await (const shard of oneAhead((shards[split] ?? []).keys(), (index) => link.fetch(split, index))) {
     for (let start = 0; start < shard.rows; start += EVALUATION_ROWS) {
@@ -31,10 +30,12 @@ export async function evaluateSplit(
       labels.set(shard.labels.subarray(start, start + rows));
       const result = engine.evaluate({ features, labels, rows });
       lossSum += result.lossSum;
-      correct += result.correct;
+      const found = result.sums ?? { accuracy: result.correct };
+      sums = Object.fromEntries(Object.entries(found).map(([name, value]) => [name, (sums[name] ?? 0) + value]));
       await link.breathe();
     }
     total += shard.rows;
   }
-  return { loss: lossSum / total, accuracy: correct / total };
+  const means = Object.entries(sums).map(([name, sum]) => [name, sum / total] as const);
+  return { loss: lossSum / total, ...Object.fromEntries(means) };
 }

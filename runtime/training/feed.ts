@@ -1,4 +1,4 @@
-import type { FeatureArray } from '../data/arrow-shard.ts';
+import { allocateLabels, type FeatureArray, type LabelArray } from '../data/arrow-shard.ts';
 import type { Batch } from './engine.ts';
 import type { InputSchema } from './frames.ts';
 import { type Position, rowOrder, type Window, windowsFrom } from './order.ts';
@@ -6,7 +6,7 @@ import { type Position, rowOrder, type Window, windowsFrom } from './order.ts';
 /** The rows of one shard, checked against schema and configuration. */
 export interface ShardRows {
   readonly features: FeatureArray;
-  readonly labels: Int32Array;
+  readonly labels: LabelArray;
   readonly rows: number;
 }
 
@@ -36,7 +36,8 @@ export function createFeed(options: FeedOptions): Feed {
     windowsFrom(seed, options.epochs, options.shardRows, options.bufferRows, options.from),
     (window) => loadWindow(window, options),
   );
-  const batch = { features: new Float32Array(batchRows * schema.featureCount), labels: new Int32Array(batchRows) };
+  const features = new Float32Array(batchRows * schema.featureCount);
+  const batch = { features, labels: allocateLabels(batchRows, schema.classes) };
   let current: LoadedWindow | undefined;
   let row = options.from.row;
 
@@ -109,14 +110,14 @@ interface LoadedWindow {
   readonly window: Window;
   readonly order: Uint32Array;
   readonly features: FeatureArray;
-  readonly labels: Int32Array;
+  readonly labels: LabelArray;
 }
 
 /** One contiguous copy of a window's shards: a row is then found by its index alone, and the shards' bytes are free again. */
 async function loadWindow(window: Window, { fetch, schema, seed, shardRows }: FeedOptions): Promise<LoadedWindow> {
   const values = window.rows * schema.featureCount;
   const features = schema.dtype === 'uint8' ? new Uint8Array(values) : new Float32Array(values);
-  const labels = new Int32Array(window.rows);
+  const labels = allocateLabels(window.rows, schema.classes);
   let filled = 0;
   const copies = window.shards.map((shard) => {
     const start = filled;

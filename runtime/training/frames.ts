@@ -2,6 +2,7 @@ import { concat, utf8 } from '../crypto/bytes.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import type { ConfinementProbe } from './confinement.ts';
+import type { CustomFailure } from './custom-error.ts';
 
 /**
  * What broker and worker say to each other over the inherited socket (design section 6):
@@ -21,6 +22,7 @@ const FRAME_TYPES = {
   METRIC: 21,
   MODEL: 22,
   ERROR: 23,
+  BUILT: 24,
 } as const;
 export type FrameType = keyof typeof FRAME_TYPES;
 
@@ -93,6 +95,11 @@ interface ModelHeader {
 export interface ErrorHeader {
   readonly code: string;
   readonly message: string;
+  /**
+   * Of a run with custom code: what may be said of the failure; the body is its whole text, for the data owners.
+   * @default - a run without
+   */
+  readonly custom?: CustomFailure;
 }
 
 export interface Headers {
@@ -108,6 +115,8 @@ export interface Headers {
   METRIC: Metric;
   MODEL: ModelHeader;
   ERROR: ErrorHeader;
+  /** A custom model is there; names of its metrics, with commas between. */
+  BUILT: { readonly metrics: string };
 }
 
 export type Frame = {
@@ -146,6 +155,7 @@ const FIELDS: Readonly<Record<FrameType, Readonly<Record<string, Kind>>>> = {
   METRIC: { name: 'text', value: 'number', step: 'count', epoch: 'count' },
   MODEL: { modelBytes: 'count', metrics: 'metrics', steps: 'count' },
   ERROR: { code: 'text', message: 'text' },
+  BUILT: { metrics: 'text' },
 };
 
 const CHECKS: Readonly<Record<Kind, (value: unknown) => boolean>> = {

@@ -31,12 +31,16 @@ export function buildModel({ training }: TrainingConfig): tfl.Sequential {
 
 /** Stable names of a model's weights (`hidden/kernel`); tfjs appends counters where a process builds a second model. */
 export function namedWeights(model: tfl.LayersModel): { name: string; variable: tf.Variable }[] {
-  return model.layers.flatMap((layer) =>
-    layer.weights.map((weight) => ({
-      name: `${layer.name}/${weight.originalName.split('/').at(-1)}`,
-      variable: weight.read() as tf.Variable,
-    })),
+  const names = new Map(
+    model.layers.flatMap((layer) =>
+      layer.weights.map((weight) => [weight, `${layer.name}/${weight.originalName.split('/').at(-1)}`] as const),
+    ),
   );
+  // In the model's own order, which is that of the file it is saved to: weights that are not trained come last.
+  return model.weights.map((weight) => ({
+    name: names.get(weight) ?? weight.originalName,
+    variable: weight.read() as tf.Variable,
+  }));
 }
 
 /** A tfjs layers model as two files: what `tf.loadLayersModel('file://…/model.json')` reads. */

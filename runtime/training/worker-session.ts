@@ -1,9 +1,18 @@
-import { concat } from '../crypto/bytes.ts';
+import { concat, utf8 } from '../crypto/bytes.ts';
 import { SecureTrainingError } from '../errors.ts';
 import { startBackend } from './backend.ts';
 import { type BrokerLink, brokerLink } from './broker-link.ts';
 import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
 import { probeConfinement } from './confinement.ts';
+import { failureOf, moduleFiles } from './custom-error.ts';
+import {
+  type CustomModules,
+  customObjective,
+  inputSchema,
+  loadCustomModules,
+  shardOpener,
+  watchTensors,
+} from './custom-module.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { evaluateSplit } from './evaluation.ts';
 import { createFeed } from './feed.ts';
@@ -21,6 +30,7 @@ type StartFrame = Extract<Frame, { type: 'START' | 'RESUME' }>;
  * @returns whether a model was handed back
  */
 export async function serveSession(channel: FrameChannel, wasmDir: string): Promise<boolean> {
+  const at: Place = { modules: [], step: 0 };
   try {
     await channel.send('CONFINEMENT', probeConfinement());
     await channel.send('READY', await startBackend(wasmDir));
@@ -29,20 +39,43 @@ export async function serveSession(channel: FrameChannel, wasmDir: string): Prom
     if (frame.type !== 'START' && frame.type !== 'RESUME') {
       throw new SecureTrainingError('EVIDENCE_MALFORMED', `first frame is ${frame.type}, wanted START or RESUME`);
     }
-    await train(channel, frame);
+    at.modules = moduleFiles(frame.header.config);
+    const modules = await loadCustomModules(wasmDir, frame.header.config);
+    await train(channel, frame, modules, at);
     return true;
   } catch (error) {
-    await channel.send('ERROR', describe(error));
+    if (at.modules.length > 0) {
+      const { failure, text } = failureOf(error, at.step, at.modules);
+      const { code, message } = describe(error);
+      await channel.send('ERROR', { code, message, custom: failure }, utf8(text));
+    } else await channel.send('ERROR', describe(error));
     return false;
   }
 }
 
-async function train(channel: FrameChannel, { type, header: start, body }: StartFrame): Promise<void> {
+/** Where a run is when it fails. */
+interface Place {
+  /** File names of custom modules. */
+  modules: readonly string[];
+  step: number;
+}
+
+async function train(
+  channel: FrameChannel,
+  { type, header: given, body }: StartFrame,
+  modules: CustomModules,
+  at: Place,
+): Promise<void> {
+  const fingerprint = runFingerprint(given);
+  const start = { ...given, schema: inputSchema(given, modules) };
   checkStart(start);
   const { training } = start.config;
-  const fingerprint = runFingerprint(start);
-  const engine = createEngine(start.config);
-  const link = brokerLink(channel, start);
+  const objective = await customObjective(modules, start);
+  const engine =
+    objective === undefined ? createEngine(start.config) : watchTensors(createEngine(start.config, objective));
+  if (objective !== undefined) await channel.send('BUILT', { metrics: objective.metrics.join() });
+  const open = modules.dataset === undefined ? undefined : shardOpener(modules.dataset, start);
+  const link = brokerLink(channel, start, open);
   const rows = rowsOf(start, 'train');
   const steps = training.epochs * Math.ceil(rows / training.batch_size);
   const history: Metric[] = [];
@@ -55,6 +88,7 @@ async function train(channel: FrameChannel, { type, header: start, body }: Start
     const state = decodeCheckpoint(body, fingerprint);
     engine.restore(state.tensors);
     ({ position, step } = state);
+    at.step = step;
     history.push(...state.history);
   }
 
@@ -93,6 +127,7 @@ async function train(channel: FrameChannel, { type, header: start, body }: Start
   await stopIfAsked();
   for (; position.epoch < training.epochs; position = { epoch: position.epoch + 1, row: 0 }) {
     for (let batch = await feed.next(); batch !== undefined; batch = await feed.next()) {
+      at.step = step + 1;
       engine.step(batch);
       step++;
       position = { epoch: position.epoch, row: position.row + batch.rows };
@@ -112,9 +147,8 @@ async function train(channel: FrameChannel, { type, header: start, body }: Start
     }
     if (rowsOf(start, 'validation') > 0) {
       meter.pause();
-      const { loss, accuracy } = await evaluateSplit('validation', engine, link, start);
-      await report('validation_loss', loss);
-      await report('validation_accuracy', accuracy);
+      const validation = await evaluateSplit('validation', engine, link, start);
+      for (const [name, value] of Object.entries(validation)) await report(`validation_${name}`, value);
       meter.resume();
     }
   }
@@ -132,9 +166,8 @@ async function finish(channel: FrameChannel, engine: Engine, link: BrokerLink, s
   const metrics: Record<string, number> = {};
   for (const { name, value } of ending.history) metrics[name] = value;
   if (rowsOf(start, 'test') > 0) {
-    const { loss, accuracy } = await evaluateSplit('test', engine, link, start);
-    metrics.test_loss = loss;
-    metrics.test_accuracy = accuracy;
+    const test = await evaluateSplit('test', engine, link, start);
+    for (const [name, value] of Object.entries(test)) metrics[`test_${name}`] = value;
   }
   const wrong = Object.values(metrics).some((value) => !Number.isFinite(value));
   if (wrong) throw diverged(ending.step);
@@ -151,7 +184,11 @@ function checkStart({ config, schema, shards }: StartHeader): void {
   if (input_size !== schema.featureCount) {
     failures.push(`input_size is ${input_size}, the dataset has ${schema.featureCount} features`);
   }
-  if (output_size < schema.classes.length) {
+  // How many outputs a model of one's own has is its author's business.
+  if (config.training.model === undefined && schema.classes.length === 0) {
+    failures.push('labels are values: the declarative model tells classes apart, training.model names one of your own');
+  }
+  if (config.training.model === undefined && output_size < schema.classes.length) {
     failures.push(`output_size is ${output_size}, the dataset has ${schema.classes.length} classes`);
   }
   if ((shards.train ?? []).every((rows) => rows === 0)) failures.push('the train split has no rows');

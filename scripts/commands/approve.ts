@@ -6,11 +6,12 @@ import { SecureTrainingError } from '../../runtime/errors.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import { openContext } from '../context.ts';
 import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
-import { approveAgreement, explainAgreement, readAgreement } from '../run/approve.ts';
+import { approveAgreement, explainAgreement, readAgreement, requireReviewed } from '../run/approve.ts';
 
 interface ApproveFlags {
   readonly agreement: string;
   readonly ownerKey: string;
+  readonly reviewed?: string;
   readonly yes?: boolean;
   readonly deployment?: string;
 }
@@ -20,6 +21,7 @@ export function approveCommand(): Command {
     .description('read what an agreement says, sign it, and let the trainer ask for your key')
     .option('-a, --agreement <file>', 'the agreement', 'agreement.dsse.json')
     .option('--owner-key <file>', 'your local key', DEFAULT_KEY_FILE)
+    .option('--reviewed <digest>', 'SHA-256 of the custom code that you have read, where there is any')
     .option('-y, --yes', 'do not ask')
     .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .addHelpText('after', '\nExample:\n  $ ctrain approve --agreement agreement.dsse.json')
@@ -27,10 +29,14 @@ export function approveCommand(): Command {
       const keys = await loadLocalKeys(flags.ownerKey);
       const bytes = await readAgreementFile(flags.agreement);
       for (const line of explainAgreement(readAgreement(bytes))) console.log(line);
+      requireReviewed(readAgreement(bytes), flags.reviewed);
       if (flags.yes !== true) await confirm('Sign this?');
       const context = await openContext(flags.deployment, console.error);
       try {
-        await writeFileAtomic(flags.agreement, serialiseEnvelope(await approveAgreement(context, keys, bytes)));
+        await writeFileAtomic(
+          flags.agreement,
+          serialiseEnvelope(await approveAgreement(context, keys, bytes, reviewing(flags))),
+        );
         console.log(
           `signed as ${keys.name} (${keys.ownerId.slice(0, 12)}); next: ctrain train --agreement ${flags.agreement}`,
         );
@@ -38,6 +44,10 @@ export function approveCommand(): Command {
         await context.close();
       }
     });
+}
+
+function reviewing({ reviewed }: ApproveFlags): { reviewed?: string } {
+  return reviewed === undefined ? {} : { reviewed };
 }
 
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID` */

@@ -3,6 +3,7 @@ import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import { openContext } from '../context.ts';
+import { customOf } from '../custom/custom-trainer.ts';
 import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
 import { explainAgreement } from '../run/approve.ts';
 import { readConfiguration } from '../run/configuration.ts';
@@ -46,12 +47,14 @@ export function proposeCommand(): Command {
       const days = positive('--days', flags.days);
       const context = await openContext(flags.deployment, console.error);
       try {
+        const named = await customOf(flags.config);
         const { agreement, envelope } = await proposeAgreement(context, keys, {
           name: flags.name,
           prefixes: flags.dataset,
           keyName: chooseKeyName(context.deployment, flags.keyName),
           configuration,
           maxRuns,
+          ...(named === undefined ? {} : { custom: named.custom }),
           notAfter: new Date(Date.now() + days * DAY_MS),
         });
         await writeFileAtomic(flags.outputPath, serialiseEnvelope(envelope));

@@ -11,29 +11,46 @@ import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { buildTrainerBundle } from '../bundle.ts';
 import { openContext } from '../context.ts';
+import { checkCustom } from '../custom/check-custom.ts';
+import { customOf } from '../custom/custom-trainer.ts';
 import { bytes } from '../progress.ts';
+
+interface PublishFlags {
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+  readonly config?: string;
+  readonly deployment?: string;
+}
 
 export function publishTrainerCommand(): Command {
   return new Command('publish-trainer')
     .description('build the trainer bundle, print what is in it, and put it and its Node into the store by digest')
     .option('--dry-run', 'build and print, upload nothing')
+    .option('-c, --config <file>', 'training configuration whose custom modules go in (default: none)')
     .option('--json', 'machine-readable output')
     .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .addHelpText(
       'after',
       '\nExample:\n  $ ctrain publish-trainer --deployment deployment.json\n\nThe digests it prints go into the environment file of the training stack and into every agreement.',
     )
-    .action(async ({ dryRun, json, deployment }: { dryRun?: boolean; json?: boolean; deployment?: string }) => {
+    .action(async ({ dryRun, json, config, deployment }: PublishFlags) => {
+      const named = await customOf(config);
+      if (named !== undefined) await checkCustom(named.custom, named.config);
       const folder = await mkdtemp(join(tmpdir(), 'ctrain-bundle-'));
       try {
         const file = join(folder, TRAINER_BUNDLE);
-        const { sha256, files, inputs } = await buildTrainerBundle(file);
+        const { sha256, files, inputs } = await buildTrainerBundle(
+          file,
+          named === undefined ? {} : { custom: named.custom },
+        );
+        const custom = named === undefined ? {} : { customCode: named.custom.sha256 };
         if (json === true) {
-          console.log(JSON.stringify({ sha256, files, inputs }));
+          console.log(JSON.stringify({ sha256, files, inputs, ...custom }));
         } else {
           console.log('trusted computing base of the trainer, bytes by package:');
           for (const [name, size] of Object.entries(inputs)) console.log(`  ${bytes(size).padStart(9)}  ${name}`);
           console.log(`sha256 ${sha256}`);
+          if (named !== undefined) console.log(`custom code ${named.custom.sha256}`);
         }
         if (dryRun === true) return;
         const context = await openContext(deployment, console.error);

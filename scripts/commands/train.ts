@@ -1,9 +1,12 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { parseClasses } from '../../runtime/data/prepare/labels.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { decodeSafeTensors } from '../../runtime/training/safetensors.ts';
 import { type ChosenDeployment, type Context, chooseDeployment } from '../context.ts';
+import type { CustomBundle } from '../custom/bundle-custom.ts';
+import { buildCustomTrainer, customOf, requireDeployed } from '../custom/custom-trainer.ts';
 import { DEFAULT_KEY_FILE, type LocalKeys, loadLocalKeys } from '../local-keys.ts';
 import { count, type Reporter, terminalReporter } from '../progress.ts';
 import { explainAgreement, readAgreement } from '../run/approve.ts';
@@ -18,6 +21,7 @@ interface TrainFlags {
   readonly data?: string;
   readonly dataType?: string;
   readonly label?: string;
+  readonly classes?: string;
   readonly agreement?: string;
   readonly config?: string;
   readonly initialWeights?: string;
@@ -35,6 +39,10 @@ export function trainCommand(): Command {
     .option('-i, --data <path>', 'plain rows: a csv file, or a folder of idx files')
     .option('-t, --data-type <type>', 'csv or idx (default: by what is there)')
     .option('-l, --label <column>', 'label column (default: label, target, y or class)')
+    .option(
+      '--classes <classes>',
+      "number or names of the classes; 'values' for a regression (default: those that occur)",
+    )
     .option('-a, --agreement <file>', 'instead of --data: a signed agreement about data already uploaded')
     .option('-c, --config <file>', 'training configuration (default: training.json, else one that fits the data)')
     .option('--initial-weights <file>', 'safetensors file to start from, as open-model --format safetensors writes one')
@@ -59,17 +67,27 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
       }
       const keys = await loadLocalKeys(flags.ownerKey);
       const initialWeights = flags.initialWeights === undefined ? undefined : await readWeights(flags.initialWeights);
-      const configuration = startingFrom(initialWeights, await chosenConfiguration(flags.config));
+      const configFile = await chosenFile(flags.config);
+      const chosenConfiguration = configFile === undefined ? FITTED : await readConfiguration(configFile);
+      const configuration = startingFrom(initialWeights, chosenConfiguration);
+      const named = (await isDeclarative(flags.agreement)) ? undefined : await customOf(configFile);
+      const trainer = named === undefined ? undefined : await buildCustomTrainer(named.custom);
       const reporter = terminalReporter(process.stdout, { quiet: flags.json === true });
       const say = flags.json === true ? console.error : reporter.line;
-      const chosen = await chooseDeployment(flags.deployment, say);
+      const chosen = await chooseDeployment(flags.deployment, say, trainer?.file);
       // Looks at what it is given before anything is started: a wrong row costs nobody an emulator.
       const agree =
         flags.data === undefined
           ? await agreedBefore(flags.agreement ?? '')
-          : await agreeingOn(chosen, keys, pipelineOptions(flags, flags.data, configuration, say), reporter);
+          : await agreeingOn(
+              chosen,
+              keys,
+              pipelineOptions(flags, flags.data, configuration, say, named?.custom),
+              reporter,
+            );
       const context = await chosen.open();
       try {
+        if (trainer !== undefined) requireDeployed(context, trainer, configFile ?? 'training.json');
         const agreement = await agree(context);
         const run = await finishRun(context, keys, agreement, flags.modelsDir, reporter, initialWeights);
         const { emulator } = context.deployment;
@@ -110,11 +128,17 @@ async function agreeingOn(
   return async (context) => (await agreeOnRows(context, keys, rows, options, reporter)).agreement;
 }
 
+/** Whether it was agreed that there is no custom code, whatever the configuration at hand names. */
+async function isDeclarative(agreement: string | undefined): Promise<boolean> {
+  return agreement !== undefined && readAgreement(await readAgreementFile(agreement)).customCode === false;
+}
+
 function pipelineOptions(
-  { dataType, label, keepPlaintext, yes }: TrainFlags,
+  { dataType, label, classes, keepPlaintext, yes }: TrainFlags,
   inputPath: string,
   configuration: Configure,
   say: (line: string) => void,
+  custom: CustomBundle | undefined,
 ): PipelineOptions {
   return {
     data: {
@@ -122,8 +146,10 @@ function pipelineOptions(
       // Anything else is refused when the rows are prepared, with the types there are.
       ...(dataType === undefined ? {} : { dataType: dataType as 'csv' | 'idx' }),
       ...(label === undefined ? {} : { label }),
+      ...(classes === undefined ? {} : { classes: parseClasses(classes) }),
     },
     configuration,
+    ...(custom === undefined ? {} : { custom }),
     workDir: join('.ctrain', 'work'),
     keepPlaintext: keepPlaintext === true,
     consent: async (proposed) => {
@@ -133,13 +159,13 @@ function pipelineOptions(
   };
 }
 
-async function chosenConfiguration(path: string | undefined): Promise<Configure> {
-  if (path !== undefined) return readConfiguration(path);
+async function chosenFile(path: string | undefined): Promise<string | undefined> {
+  if (path !== undefined) return path;
   const present = await access('training.json').then(
     () => true,
     () => false,
   );
-  return present ? readConfiguration('training.json') : FITTED;
+  return present ? 'training.json' : undefined;
 }
 
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID`: what the trainer would not read is refused before anything is agreed to */

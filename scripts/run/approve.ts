@@ -20,7 +20,10 @@ export function explainAgreement(agreement: Agreement): string[] {
           .join(', '),
       `key         ${owner.keyName} in ${owner.vaultHost}, released to machines attested by ${owner.attestationAuthority}`,
     ]),
-    `code        trainer bundle ${agreement.trainers.map((sha256) => sha256.slice(0, 12)).join(' or ')}, no custom code`,
+    `code        trainer bundle ${agreement.trainers.map((sha256) => sha256.slice(0, 12)).join(' or ')}, ${
+      agreement.customCode === false ? 'no custom code' : `with custom code ${agreement.customCode.sha256}`
+    }`,
+    ...customLines(agreement),
     `model       ${training.input_size}-${training.hidden_size}-${training.output_size}, ${training.epochs} epochs, to ${
       agreement.recipients.model.map((recipient) => recipient.name).join(', ') || 'nobody'
     }`,
@@ -40,13 +43,38 @@ export function explainAgreement(agreement: Agreement): string[] {
   return lines;
 }
 
+/** Why custom code is another thing to sign than a configuration. */
+function customLines({ customCode, configuration: { training } }: Agreement): string[] {
+  if (customCode === false) return [];
+  const modules = [training.model, training.dataset].filter((path) => path !== undefined).join(' and ');
+  return [
+    `            (${modules}): its author can carry rows out in the weights of the model, and nothing here would show it.`,
+    '            Sign only what you have read, or whose author you trust with your rows.',
+  ];
+}
+
+export interface ApproveOptions {
+  /**
+   * SHA-256 (hex) of the custom code that this person has reviewed.
+   * @default - none: an agreement with custom code is not signed
+   */
+  readonly reviewed?: string;
+}
+
 /**
  * Adds this person's signature and, if they own data in it, lets the trainer's identity ask for their key.
- * @throws {@link SecureTrainingError} `CONSENT_MISSING` when they are no party of it, or it names another key than theirs;
+ * @throws {@link SecureTrainingError} `CONSENT_MISSING` when they are no party of it, it names another key than theirs, or its
+ * custom code is not what they reviewed;
  * `CONFIG_INVALID` when their key may not be relied on
  */
-export async function approveAgreement(context: Context, keys: LocalKeys, bytes: Uint8Array): Promise<Envelope> {
+export async function approveAgreement(
+  context: Context,
+  keys: LocalKeys,
+  bytes: Uint8Array,
+  { reviewed }: ApproveOptions = {},
+): Promise<Envelope> {
   const agreement = readAgreement(bytes);
+  requireReviewed(agreement, reviewed);
   const own = agreement.owners.find((owner) => owner.ownerId === keys.ownerId);
   if (own === undefined && agreement.modelOwner.ownerId !== keys.ownerId) {
     throw new SecureTrainingError(
@@ -71,6 +99,20 @@ export async function approveAgreement(context: Context, keys: LocalKeys, bytes:
     });
   }
   return signed;
+}
+
+/** @throws {@link SecureTrainingError} `CONSENT_MISSING` unless the custom code of an agreement is the one that was reviewed */
+export function requireReviewed({ name, customCode }: Agreement, reviewed: string | undefined): void {
+  const wanted = customCode === false ? undefined : customCode.sha256;
+  if (wanted === reviewed) return;
+  throw new SecureTrainingError(
+    'CONSENT_MISSING',
+    wanted === undefined
+      ? `agreement ${name} has no custom code, reviewed was ${reviewed}`
+      : `agreement ${name} has custom code ${wanted}, whose author can carry rows out in the weights: ${
+          reviewed === undefined ? 'read it, then say' : `reviewed was ${reviewed}, wanted`
+        } --reviewed ${wanted}`,
+  );
 }
 
 /** The agreement inside an envelope, whoever has signed it so far. */

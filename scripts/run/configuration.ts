@@ -59,7 +59,8 @@ function fitToData(
   const sizes = {
     input_size: featureCount,
     hidden_size: Math.min(512, Math.max(16, featureCount * 4)),
-    output_size: classes.length,
+    // Values instead of classes: one output.
+    output_size: Math.max(1, classes.length),
   };
   const { batch_size } = parseTrainingConfig(value, source, sizes).training;
   const [fewest, most] = EPOCHS;

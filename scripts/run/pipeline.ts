@@ -18,6 +18,7 @@ import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import type { Manifest } from '../../runtime/statements/manifest.ts';
 import type { ReceiptContent } from '../../runtime/statements/receipt.ts';
 import type { Context } from '../context.ts';
+import type { CustomBundle } from '../custom/bundle-custom.ts';
 import type { LocalKeys } from '../local-keys.ts';
 import { cardOptions, writeModelCard } from '../model/card.ts';
 import { bytes, count, type Reporter } from '../progress.ts';
@@ -51,6 +52,11 @@ export interface PipelineOptions {
   readonly maxRuns?: number;
   /** Shows what is about to be signed and throws where it is not agreed to. */
   readonly consent: (agreement: Agreement) => Promise<void>;
+  /**
+   * Bundled custom modules of the configuration: who trains with them here has them in front of them.
+   * @default - none
+   */
+  readonly custom?: CustomBundle;
 }
 
 export interface PreparedRun {
@@ -156,9 +162,11 @@ export async function agreeOnRows(
         configuration: () => configuration,
         maxRuns: options.maxRuns ?? MAX_RUNS,
         notAfter: new Date(Date.now() + 30 * DAY_MS),
+        ...(options.custom === undefined ? {} : { custom: options.custom }),
       });
       await options.consent(proposal.agreement);
-      return serialiseEnvelope(await approveAgreement(context, keys, serialiseEnvelope(proposal.envelope)));
+      const reviewed = options.custom === undefined ? {} : { reviewed: options.custom.sha256 };
+      return serialiseEnvelope(await approveAgreement(context, keys, serialiseEnvelope(proposal.envelope), reviewed));
     },
     () => `signed by ${keys.name}, release role granted`,
   );

@@ -10,6 +10,8 @@ import { type Envelope, signStatement } from '../../runtime/statements/dsse.ts';
 import { type Manifest, verifyManifest } from '../../runtime/statements/manifest.ts';
 import type { TrainingConfig } from '../../runtime/training-config.ts';
 import type { Context } from '../context.ts';
+import type { CustomBundle } from '../custom/bundle-custom.ts';
+import { checkCustom } from '../custom/check-custom.ts';
 import type { LocalKeys } from '../local-keys.ts';
 import type { Configure } from './configuration.ts';
 
@@ -24,6 +26,11 @@ export interface ProposeOptions {
   readonly configuration: Configure;
   readonly maxRuns: number;
   readonly notAfter: Date;
+  /**
+   * Bundled custom modules, to be tried on rows of this shape before they are agreed on.
+   * @default - the configuration names none
+   */
+  readonly custom?: CustomBundle;
 }
 
 export interface Proposal {
@@ -49,6 +56,11 @@ export async function proposeAgreement(context: Context, keys: LocalKeys, option
     manifests.push(manifest);
     datasets.push({ dataset: manifest.dataset, version: manifest.version, manifestDigest: digest, prefix });
   }
+  const [schema] = manifests.map((manifest) => manifest.schema);
+  const checked =
+    options.custom === undefined || configuration === undefined
+      ? undefined
+      : await checkCustom(options.custom, configuration, schema);
   const { vaultHost, attestationAuthority } = deployment.owner;
   const vault = vaultClient(network, credential, vaultHost);
   const key = await vault.getKey(options.keyName);
@@ -83,8 +95,8 @@ export async function proposeAgreement(context: Context, keys: LocalKeys, option
     configuration,
     environment: deployment.environment,
     recipients: { model: [{ name: keys.name, key: keys.recipientJwk }], checkpoints: [] },
-    metrics: DEFAULT_METRICS,
-    customCode: false,
+    metrics: checked?.metrics ?? DEFAULT_METRICS,
+    customCode: options.custom === undefined ? false : { sha256: options.custom.sha256 },
     maxRuns: options.maxRuns,
     notAfter: options.notAfter.toISOString(),
   };

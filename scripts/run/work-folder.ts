@@ -11,7 +11,7 @@ import type { Manifest } from '../../runtime/statements/manifest.ts';
 import type { LocalKeys } from '../local-keys.ts';
 
 /** Which rows, and how they are to be read. */
-export type RowSource = Pick<PrepareOptions, 'inputPath' | 'dataType' | 'label' | 'name' | 'seed'>;
+export type RowSource = Pick<PrepareOptions, 'inputPath' | 'dataType' | 'label' | 'classes' | 'name' | 'seed'>;
 
 /** Names the work folder: same input and owner, same folder; another configuration is another agreement in it. */
 export async function fingerprint(data: RowSource, keys: LocalKeys): Promise<string> {

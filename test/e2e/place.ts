@@ -11,7 +11,9 @@ import { datasetPrefix } from '../../runtime/data/sealed-folder.ts';
 import type { Manifest } from '../../runtime/statements/manifest.ts';
 import type { ReceiptContent } from '../../runtime/statements/receipt.ts';
 import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
+import { buildTrainerBundle } from '../../scripts/bundle.ts';
 import type { Context } from '../../scripts/context.ts';
+import type { CustomBundle } from '../../scripts/custom/bundle-custom.ts';
 import { type LocalKeys, localKeys } from '../../scripts/local-keys.ts';
 import type { Reporter } from '../../scripts/progress.ts';
 import { openModel } from '../../scripts/run/open-model.ts';
@@ -41,21 +43,30 @@ export interface PlaceOptions extends Partial<Omit<EmulatorOptions, 'stateDir' |
   readonly maxRuns?: number;
   /** Instead of generated rows. */
   readonly csv?: string;
+  /** None: labels are values. */
+  readonly classes?: readonly string[];
+  /** Modules that `training` names: they go into the trainer and the agreement. */
+  readonly custom?: CustomBundle;
 }
 
 export async function startPlace({
   training,
   rows = 1500,
   csv = flowers(rows),
+  classes,
   maxRuns,
+  custom,
   ...options
 }: PlaceOptions = {}): Promise<Place> {
   const dir = await mkdtemp(join(tmpdir(), 'ctrain-e2e-'));
   const serial: string[] = [];
+  const bundle = join(dir, 'trainer.tar');
+  if (custom !== undefined) await buildTrainerBundle(bundle, { custom });
   const emulator = await startEmulator({
     rootKeyBits: 2048,
     // Short enough for a test, with everything that counts: several attempts, growing, jittered.
     retry: { attempts: 4, baseDelayInMs: 50, maxDelayInMs: 200 },
+    ...(custom === undefined ? {} : { bundle }),
     ...options,
     stateDir: join(dir, 'emulator'),
     onSerial: (line) => serial.push(line),
@@ -70,9 +81,10 @@ export async function startPlace({
     context,
     keys,
     {
-      data: { inputPath },
+      data: { inputPath, ...(classes === undefined ? {} : { classes }) },
       configuration: () => smallConfig(training),
       ...(maxRuns === undefined ? {} : { maxRuns }),
+      ...(custom === undefined ? {} : { custom }),
       workDir: join(dir, 'work'),
       keepPlaintext: false,
       consent: async () => undefined,

@@ -25,7 +25,31 @@ test('initial weights are named by digest, and by nothing where there are none',
   expect(parseTrainingConfig({ training: good }).training).not.toHaveProperty('initial_weights');
 });
 
+test('a module is named below the folder of the configuration, or not at all', () => {
+  const { training } = parseTrainingConfig({ training: { ...good, model: './lib/my-model.ts' } });
+  expect(training.model).toBe('./lib/my-model.ts');
+  expect('dataset' in training).toBe(false);
+  expect(parseTrainingConfig({ training: { ...good, dataset: 'rows.mjs' } }).training.dataset).toBe('rows.mjs');
+});
+
 test.each([
+  [
+    { model: '/home/me/model.ts' },
+    `training.model: found "/home/me/model.ts", wanted a file such as ./model.ts in the configuration's folder`,
+  ],
+  [
+    { model: '../model.ts' },
+    `training.model: found "../model.ts", wanted a file such as ./model.ts in the configuration's folder`,
+  ],
+  [
+    { model: './a/../../model.ts' },
+    `training.model: found "./a/../../model.ts", wanted a file such as ./model.ts in the configuration's folder`,
+  ],
+  [
+    { model: './model.py' },
+    `training.model: found "./model.py", wanted a file such as ./model.ts in the configuration's folder`,
+  ],
+  [{ dataset: 5 }, `training.dataset: found 5, wanted a file such as ./dataset.ts in the configuration's folder`],
   [{ input_size: 0 }, 'training.input_size: found 0, wanted a whole number from 1 to 1000000'],
   [{ hidden_size: -3 }, 'training.hidden_size: found -3, wanted a whole number from 1 to 65536'],
   [{ output_size: 2.5 }, 'training.output_size: found 2.5, wanted a whole number from 1 to 65536'],

@@ -4,20 +4,30 @@ import { cellNumber } from './cells.ts';
 /** More classes than this is not a classification: most likely another column was taken for the label. */
 const MAXIMUM_CLASSES = 1000;
 
-/** Number of classes (labels 0 to count - 1), or their names. */
+/** Number of classes (labels 0 to count - 1), or their names; no names: labels are values, for a regression. */
 export type Classes = number | readonly string[];
 
+/** What to write instead of classes where labels are values. */
+const VALUES = 'values';
+
+/** Whether labels are numbers to come close to, not classes to tell apart. */
+export function areValues(classes: Classes | undefined): boolean {
+  return typeof classes === 'object' && classes.length === 0;
+}
+
 /**
- * Reads `10` or `setosa,versicolor,virginica`.
+ * Reads `10`, `setosa,versicolor,virginica` or `values`.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID`
  */
 export function parseClasses(text: string): Classes {
+  if (text.trim() === VALUES) return [];
   const names = text.split(',').map((name) => name.trim());
   return checkClasses(names.length === 1 ? Number(names[0] || Number.NaN) : names);
 }
 
 /** @throws {@link SecureTrainingError} `CONFIG_INVALID` for fewer than two classes, too many, or a name given twice */
 export function checkClasses(classes: Classes): Classes {
+  if (areValues(classes)) return classes;
   const count = typeof classes === 'number' ? classes : new Set(classes).size;
   const names = typeof classes === 'number' ? count : classes.length;
   if (
@@ -31,7 +41,7 @@ export function checkClasses(classes: Classes): Classes {
   }
   throw new SecureTrainingError(
     'CONFIG_INVALID',
-    `classes: wanted a whole number from 2 to ${MAXIMUM_CLASSES}, or as many different names, separated by commas`,
+    `classes: wanted a whole number from 2 to ${MAXIMUM_CLASSES}, or as many different names, separated by commas, or ${VALUES}`,
   );
 }
 
@@ -58,6 +68,8 @@ export class LabelReader {
 
   /** What is wrong with a {@link canonicalLabel}, if anything; one that is right counts as seen. */
   problem(label: string): string | undefined {
+    if (areValues(this.#given))
+      return Number.isFinite(Math.fround(cellNumber(label))) ? undefined : 'found no number for a label';
     if (this.#seen.has(label)) return undefined;
     if (this.#allowed !== undefined && !this.#allowed.has(label))
       return `found a label outside ${describe(this.#given)}`;
@@ -84,7 +96,7 @@ export class LabelReader {
     const value = cellNumber(label);
     if (label === '') return 'found no label';
     if (!Number.isNaN(value) && !Number.isInteger(value))
-      return 'found a label with a fraction, wanted classes: whole numbers or names';
+      return `found a label with a fraction, wanted classes: whole numbers or names (--classes ${VALUES} for a regression)`;
     const isNumeric = !Number.isNaN(value);
     this.#isNumeric ??= isNumeric;
     if (isNumeric !== this.#isNumeric)

@@ -3,7 +3,7 @@ import type { DatasetSchema } from '../../statements/manifest.ts';
 import type { AtomicFile } from '../atomic-file.ts';
 import { type Learned, Learner, nothingLearned, type RowCoder, rowCoder } from './coding.ts';
 import { type ColumnPlan, planColumns } from './columns.ts';
-import { LabelReader } from './labels.ts';
+import { areValues, LabelReader } from './labels.ts';
 import { FeatureStatistics } from './normalise.ts';
 import { openTable } from './open-table.ts';
 import type { PrepareSettings, TableType } from './options.ts';
@@ -34,7 +34,7 @@ export async function prepareTable(
   const splitOf = settings.stratify ? await learnShares(pass, settings) : shareSplitter(settings.split);
   const learned = learns ? await learn(pass, splitOf, plan, settings) : nothingLearned(plan, settings.missing);
   const coder = rowCoder(plan, labelName, settings.coding, learned);
-  const scan = new Scan(splitOf, coder, plan);
+  const scan = new Scan(splitOf, coder, plan, !areValues(settings.classes));
   const findings = (counts: PassCounts): Findings => ({
     about: {
       name: settings.name,
@@ -86,8 +86,11 @@ class Scan {
   readonly #splitOf: Splitter;
   readonly #coder: RowCoder;
   readonly #plan: ColumnPlan;
+  readonly #countsLabels: boolean;
 
-  constructor(splitOf: Splitter, coder: RowCoder, plan: ColumnPlan) {
+  /** @param countsLabels false where they are values: as many different ones as rows */
+  constructor(splitOf: Splitter, coder: RowCoder, plan: ColumnPlan, countsLabels: boolean) {
+    this.#countsLabels = countsLabels;
     this.statistics = new FeatureStatistics(coder.columns.length);
     this.report = new ReportCollector(coder.columns);
     this.missing = plan.features.map(() => 0);
@@ -100,7 +103,7 @@ class Scan {
     const split = this.#splitOf(position, row.label);
     const features = this.#coder.features(row);
     this.statistics.add(features, split === 'train');
-    this.report.add(split, row.label, features);
+    this.report.add(split, this.#countsLabels ? row.label : '', features);
     if (row.isIncomplete) {
       this.#plan.features.forEach(({ isCategorical }, i) => {
         if (isCategorical ? row.names[i] === '' : Number.isNaN(row.numbers[i]))

@@ -5,7 +5,7 @@ import { nearest } from '../../nearest.ts';
 import { SPLITS } from '../../statements/manifest.ts';
 import { checkDatasetName, datasetNameFrom } from '../dataset-file.ts';
 import { BAD_ROW_POLICIES, DEFAULT_CEILING } from './bad-rows.ts';
-import { checkClasses } from './labels.ts';
+import { areValues, checkClasses } from './labels.ts';
 import { NORMALISATIONS } from './normalise.ts';
 import {
   CODINGS,
@@ -58,7 +58,8 @@ export async function settle(options: PrepareOptions): Promise<PrepareSettings> 
   checkKind(inputPath, dataType, found.isDirectory());
   if (!found.isDirectory() && found.size === 0) throw invalid(`${inputPath}: it is empty`);
   checkFlags(options, dataType);
-  const outputFormat = options.outputFormat ?? (dataType === 'csv' || dataType === 'tsv' ? 'csv' : 'arrow');
+  const isText = dataType === 'csv' || dataType === 'tsv' || areValues(options.classes);
+  const outputFormat = options.outputFormat ?? (isText ? 'csv' : 'arrow');
   const seed = options.seed ?? DEFAULT_SEED;
   if (!Number.isSafeInteger(seed) || seed < 0) throw invalid('seed: wanted a whole number from 0');
   for (const split of SPLITS) {
@@ -136,6 +137,12 @@ function checkFlags(options: PrepareOptions, dataType: DataType): void {
   for (const [what, flags, applies] of groups) {
     const given = Object.entries(flags).find(([member]) => options[member as keyof PrepareOptions] !== undefined);
     if (!applies && given !== undefined) throw invalid(`--${given[1]} is for ${what}, the data is ${dataType}`);
+  }
+  if (areValues(options.classes)) {
+    if (!isTableType(dataType)) throw invalid(`labels that are values stand in tables, the data is ${dataType}`);
+    if (options.stratify === true) throw invalid('found --stratify, which is by class: labels are values');
+    if (options.outputFormat === 'arrow')
+      throw invalid('labels that are values stand in csv or parquet files: found output format arrow');
   }
   if (options.group !== undefined && options.stratify === true)
     throw invalid('found both --group and --stratify: a group goes to one split whatever its classes are');

@@ -1,7 +1,7 @@
 import { tableFromArrays, tableToIPC } from 'apache-arrow';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { decodeShard, encodeShard, type Rows, shardRows } from '../../../runtime/data/arrow-shard.ts';
+import { allocateLabels, decodeShard, encodeShard, type Rows, shardRows } from '../../../runtime/data/arrow-shard.ts';
 
 const metadata = { version: 1, split: 'train' } as const;
 const rows: Rows = { features: Uint8Array.of(0, 255, 7, 8, 9, 10), featureCount: 2, labels: Int32Array.of(2, 0, 1) };
@@ -13,6 +13,13 @@ test('gives back what was put in, as views', () => {
   const shard = decodeShard(bytes);
   expect(shard).toEqual({ ...rows, rows: 3, dtype: 'uint8', metadata });
   expect(shard.features.buffer).toBe(bytes.buffer);
+});
+
+test('labels are classes or values', () => {
+  const given: Rows = { ...rows, labels: Float32Array.of(-0.5, 3.25, 1e9) };
+  expect(decodeShard(encodeShard(given, metadata)).labels).toEqual(given.labels);
+  expect(allocateLabels(2, [])).toEqual(new Float32Array(2));
+  expect(allocateLabels(2, ['a', 'b'])).toEqual(new Int32Array(2));
 });
 
 test('round trips any rows, the same bytes each time', () => {

@@ -6,6 +6,7 @@ import { readArrowFile } from '../../../../runtime/data/arrow-file.ts';
 import { readDatasetFile } from '../../../../runtime/data/dataset-file.ts';
 import type { PrepareOptions } from '../../../../runtime/data/prepare/options.ts';
 import { prepareData } from '../../../../runtime/data/prepare/prepare.ts';
+import { readPreparedRows } from '../../../../runtime/data/prepared-rows.ts';
 import type { DataProgress } from '../../../../runtime/data/progress.ts';
 import { SPLITS } from '../../../../runtime/statements/manifest.ts';
 import { rejection } from '../../rejection.ts';
@@ -157,6 +158,22 @@ const withLine = (line: number, text: string) =>
     .with(line - 1, text)
     .join('\n');
 
+test('labels that are values stay as they are: no classes, fractions and signs', async () => {
+  const text = many((i) => `${i},1,${(i - 20) / 4}`);
+  const { description } = await prepare(text, { classes: [] });
+  expect(description.schema).toMatchObject({ label: 'label', classes: [] });
+  const rows = (await Promise.all(SPLITS.map((split) => lines(split)))).flatMap((each) => each.slice(1));
+  expect(rows).toEqual(expect.arrayContaining(['0,1,-5', '1,1,-4.75', '20,1,0']));
+  const read = [];
+  const { rows: count } = description.splits.train;
+  for await (const piece of readPreparedRows(join(output, 'train.csv'), description.schema, 'train', 10)) {
+    expect(piece.labels).toBeInstanceOf(Float32Array);
+    read.push(...Array.from(piece.labels, (label, i) => [(piece.features[i * 2] ?? 0) / 4 - 5, label]));
+  }
+  expect(read).toHaveLength(count);
+  for (const [wanted, label] of read) expect(label).toBe(wanted);
+});
+
 // Every mistake: what is told (file, line, column, never the value), and that nothing is left behind.
 test.each<[string, string, Partial<PrepareOptions>, string[]]>([
   ['an empty file', '', {}, ['My Data.csv: it is empty']],
@@ -214,6 +231,25 @@ test.each<[string, string, Partial<PrepareOptions>, string[]]>([
   ],
   ['a bad dataset name', good, { name: '../x' }, ["dataset name '../x'"]],
   ['a negative seed', good, { seed: -1 }, ['seed: wanted a whole number from 0']],
+  [
+    'a word for a value',
+    withLine(4, '1,1,SECRET'),
+    { classes: [] },
+    ['line 4, column label: found no number for a label'],
+  ],
+  ['no value', withLine(4, '1,1,'), { classes: [] }, ['line 4, column label: found no number for a label']],
+  [
+    'a value too large',
+    withLine(4, '1,1,1e39'),
+    { classes: [] },
+    ['line 4, column label: found no number for a label'],
+  ],
+  [
+    'values in Arrow',
+    good,
+    { classes: [], outputFormat: 'arrow' },
+    ['labels that are values stand in csv or parquet files: found output format arrow'],
+  ],
   ['one class asked for', good, { classes: 1 }, ['classes: wanted a whole number from 2 to 1000']],
 ])('refuses %s', async (_, text, options, parts) => {
   await expect(prepare(text, options)).rejects.toThrow(rejection('CONFIG_INVALID', ...parts));

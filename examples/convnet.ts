@@ -1,0 +1,37 @@
+import { defineModel } from 'confidential-training/model';
+
+/** A small convolutional network for square pictures of one channel. Rows stay as they were sealed: the engine shapes them as the input. */
+export default defineModel({
+  build(tf, { input_size, output_size, seed }) {
+    const side = Math.sqrt(input_size);
+    if (!Number.isInteger(side)) throw new RangeError(`input_size ${input_size} is no square picture`);
+    const convolution = (name: string, filters: number, draw: number) =>
+      tf.layers.conv2d({
+        name,
+        filters,
+        kernelSize: 3,
+        strides: 2,
+        padding: 'same',
+        activation: 'relu',
+        kernelInitializer: tf.initializers.heUniform({ seed: seed + draw }),
+        ...(draw === 0 ? { inputShape: [side, side, 1] } : {}),
+      });
+    return tf.sequential({
+      layers: [
+        convolution('edges', 8, 0),
+        convolution('shapes', 16, 1),
+        tf.layers.flatten({ name: 'flat' }),
+        tf.layers.dense({
+          name: 'logits',
+          units: output_size,
+          kernelInitializer: tf.initializers.glorotUniform({ seed: seed + 2 }),
+        }),
+      ],
+    });
+  },
+  // The outputs are logits: taken together with softmax, the sum of exponentials cannot overflow.
+  loss(tf, labels, outputs) {
+    const classes = outputs.shape[1] ?? 0;
+    return tf.losses.softmaxCrossEntropy(tf.oneHot(labels, classes), outputs);
+  },
+});

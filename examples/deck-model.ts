@@ -1,0 +1,25 @@
+import { defineModel } from 'confidential-training/model';
+
+/** Two layers, as the declarative model has them: what `ctrain init --model` writes. Input, hidden and output size are the configuration's. */
+export default defineModel({
+  build: (tf, { input_size, hidden_size, output_size, seed }) =>
+    tf.sequential({
+      layers: [
+        tf.layers.dense({
+          name: 'hidden',
+          inputShape: [input_size],
+          units: hidden_size,
+          activation: 'relu',
+          kernelInitializer: tf.initializers.heUniform({ seed }),
+        }),
+        tf.layers.dense({
+          name: 'probabilities',
+          units: output_size,
+          activation: 'softmax',
+          kernelInitializer: tf.initializers.glorotUniform({ seed: seed + 1 }),
+        }),
+      ],
+    }),
+  loss: (tf, labels, outputs) =>
+    tf.mean(tf.metrics.categoricalCrossentropy(tf.oneHot(labels, outputs.shape[1] ?? 0), outputs)),
+});
