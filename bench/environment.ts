@@ -7,7 +7,7 @@ import { startEmulator } from '../emulator/start.ts';
 import { managedIdentity } from '../runtime/azure/identity.ts';
 import type { Context } from '../scripts/context.ts';
 import { createLocalKeys } from '../scripts/local-keys.ts';
-import { FITTED } from '../scripts/run/configuration.ts';
+import { fittedConfiguration } from '../scripts/run/configuration.ts';
 import { prepareRun } from '../scripts/run/pipeline.ts';
 import { submitRun } from '../scripts/run/submit.ts';
 import { type EnvironmentTimes, MARK } from './environment-times.ts';
@@ -64,7 +64,7 @@ async function agreedIn(dir: string, context: Context): Promise<Uint8Array> {
     keys,
     {
       data: { inputPath },
-      configuration: FITTED,
+      configuration: fittedConfiguration([]),
       workDir: join(dir, 'work'),
       keepPlaintext: false,
       consent: async () => undefined,

@@ -10,6 +10,12 @@ export function completeConfiguration(value: unknown, path: string, failures: st
     for (const field of Object.keys(complete.training)) {
       if (!Object.hasOwn(given, field)) failures.push(`${path}.training.${field}: found nothing, wanted a value`);
     }
+    // One way to say each thing: a name for editors, or a default that the canonical form leaves out, is not part of an agreement.
+    for (const field of Object.keys(given)) {
+      if (!Object.hasOwn(complete.training, field))
+        failures.push(`${path}.training.${field}: wanted it left out, it is the default`);
+    }
+    if (Object.hasOwn(jsonObject(value, path, failures), '$schema')) failures.push(`${path}.$schema: unknown key`);
     return complete;
   } catch (error) {
     if (!(error instanceof SecureTrainingError)) throw error;

@@ -26,8 +26,11 @@ export interface Evaluation {
 
 /** A model in training. The backend must have been started. */
 export interface Engine {
-  /** One gradient step. */
-  step(batch: Batch): void;
+  /**
+   * One gradient step.
+   * @param rate learning rate of this and later steps; - the configuration's
+   */
+  step(batch: Batch, rate?: number): void;
   /** Mean loss of the last step, NaN before the first. Reading waits for nothing but costs a copy: not for every step. */
   loss(): number;
   evaluate(batch: Batch): Evaluation;
@@ -47,11 +50,18 @@ interface AdamState {
   readonly accBeta2: tf.Variable;
   accumulatedFirstMoment: { originalName: string; variable: tf.Variable }[];
   accumulatedSecondMoment: { originalName: string; variable: tf.Variable }[];
+  /** Read at each step. */
+  learningRate: number;
+}
+
+/** Likewise of tfjs 4.22's momentum (tfjs-core momentum_optimizer.ts). */
+interface MomentumState {
+  accumulations: { originalName: string; variable: tf.Variable }[];
 }
 
 /** @param custom a model of somebody's own, instead of the one that the configuration describes */
 export function createEngine(config: TrainingConfig, custom?: Objective): Engine {
-  const { input_size, output_size, learning_rate, optimizer: kind } = config.training;
+  const { input_size, output_size, learning_rate, optimizer: kind, momentum = 0 } = config.training;
   const model = custom?.model ?? buildModel(config);
   const weights = namedWeights(model);
   // Before logitsModel: what is not trained (moving means) has no gradient, and comes last.
@@ -60,7 +70,14 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
     custom === undefined
       ? tfl.model({ inputs: model.inputs, outputs: model.getLayer(LOGITS_LAYER).output as tfl.SymbolicTensor })
       : model;
-  const optimizer = kind === 'adam' ? tf.train.adam(learning_rate) : tf.train.sgd(learning_rate);
+  const sgd =
+    kind === 'adam'
+      ? undefined
+      : momentum > 0
+        ? tf.train.momentum(learning_rate, momentum)
+        : tf.train.sgd(learning_rate);
+  const optimizer = sgd ?? tf.train.adam(learning_rate);
+  const heavy = sgd !== undefined && momentum > 0 ? (sgd as unknown as MomentumState) : undefined;
   const adam = kind === 'adam' ? (optimizer as unknown as AdamState) : undefined;
   let lastLoss: tf.Scalar | undefined;
 
@@ -72,6 +89,18 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
   /** Every tensor that a snapshot holds, by name; Adam's moments are made, as tfjs makes them, as zeros at first use. */
   const state = (): { name: string; variable: tf.Variable }[] => {
     const trained = weights.slice(0, variables.length);
+    if (heavy !== undefined) {
+      if (heavy.accumulations.length === 0) {
+        heavy.accumulations = trained.map(({ name, variable }) => ({
+          originalName: `${name}/momentum`,
+          variable: tf.tidy(() => tf.variable(tf.zerosLike(variable), false)),
+        }));
+      }
+      return [
+        ...weights,
+        ...heavy.accumulations.map(({ variable }, i) => ({ name: `${trained[i]?.name}/momentum`, variable })),
+      ];
+    }
     if (adam === undefined) return weights;
     for (const slot of ['accumulatedFirstMoment', 'accumulatedSecondMoment'] as const) {
       if (adam[slot].length > 0) continue;
@@ -91,7 +120,11 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
   };
 
   return {
-    step(batch) {
+    step(batch, rate) {
+      if (rate !== undefined) {
+        if (adam !== undefined) adam.learningRate = rate;
+        sgd?.setLearningRate(rate);
+      }
       tf.tidy(() => {
         const loss = () => {
           if (custom !== undefined) return custom.loss(batch);

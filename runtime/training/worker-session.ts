@@ -21,6 +21,7 @@ import type { Frame, Metric, StartHeader } from './frames.ts';
 import type { Position } from './order.ts';
 import { progressMeter } from './progress-meter.ts';
 import { decodeSafeTensors } from './safetensors.ts';
+import { learningRates, stoppedImproving } from './schedule.ts';
 
 type StartFrame = Extract<Frame, { type: 'START' | 'RESUME' }>;
 
@@ -78,6 +79,7 @@ async function train(
   const link = brokerLink(channel, start, open);
   const rows = rowsOf(start, 'train');
   const steps = training.epochs * Math.ceil(rows / training.batch_size);
+  const rateOf = learningRates(start.config, steps);
   const history: Metric[] = [];
   let position: Position = { epoch: 0, row: 0 };
   let step = 0;
@@ -128,7 +130,7 @@ async function train(
   for (; position.epoch < training.epochs; position = { epoch: position.epoch + 1, row: 0 }) {
     for (let batch = await feed.next(); batch !== undefined; batch = await feed.next()) {
       at.step = step + 1;
-      engine.step(batch);
+      engine.step(batch, rateOf?.(step));
       step++;
       position = { epoch: position.epoch, row: position.row + batch.rows };
       meter.add(batch.rows);
@@ -150,6 +152,7 @@ async function train(
       const validation = await evaluateSplit('validation', engine, link, start);
       for (const [name, value] of Object.entries(validation)) await report(`validation_${name}`, value);
       meter.resume();
+      if (stoppedImproving(history, training.early_stopping_epochs ?? 0)) break;
     }
   }
   await finish(channel, engine, link, start, { history, step, sent });
@@ -190,6 +193,9 @@ function checkStart({ config, schema, shards }: StartHeader): void {
   }
   if (config.training.model === undefined && output_size < schema.classes.length) {
     failures.push(`output_size is ${output_size}, the dataset has ${schema.classes.length} classes`);
+  }
+  if ((config.training.early_stopping_epochs ?? 0) > 0 && (shards.validation ?? []).every((rows) => rows === 0)) {
+    failures.push('early_stopping_epochs is set, the validation split has no rows');
   }
   if ((shards.train ?? []).every((rows) => rows === 0)) failures.push('the train split has no rows');
   if (failures.length > 0) throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });

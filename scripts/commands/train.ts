@@ -10,7 +10,7 @@ import { buildCustomTrainer, customOf, requireDeployed } from '../custom/custom-
 import { DEFAULT_KEY_FILE, type LocalKeys, loadLocalKeys } from '../local-keys.ts';
 import { count, type Reporter, terminalReporter } from '../progress.ts';
 import { explainAgreement, readAgreement } from '../run/approve.ts';
-import { type Configure, FITTED, readConfiguration, startingFrom } from '../run/configuration.ts';
+import { type Configure, fittedConfiguration, readConfiguration, startingFrom } from '../run/configuration.ts';
 import { agreeOnRows, type FinishedRun, finishRun, type PipelineOptions, prepareRows } from '../run/pipeline.ts';
 import { readInput } from '../run/read-input.ts';
 import { verifyFolder } from '../run/verify-folder.ts';
@@ -25,6 +25,7 @@ interface TrainFlags {
   readonly agreement?: string;
   readonly config?: string;
   readonly initialWeights?: string;
+  readonly set: readonly string[];
   readonly ownerKey: string;
   readonly modelsDir: string;
   readonly keepPlaintext?: boolean;
@@ -46,6 +47,12 @@ export function trainCommand(): Command {
     .option('-a, --agreement <file>', 'instead of --data: a signed agreement about data already uploaded')
     .option('-c, --config <file>', 'training configuration (default: training.json, else one that fits the data)')
     .option('--initial-weights <file>', 'safetensors file to start from, as open-model --format safetensors writes one')
+    .option(
+      '--set <field=value>',
+      'change one value of the configuration, as in training.epochs=3 (repeatable)',
+      (value: string, before: readonly string[]) => [...before, value],
+      [],
+    )
     .option('--owner-key <file>', 'your local key', DEFAULT_KEY_FILE)
     .option('-m, --models-dir <folder>', 'where the opened model goes', 'models')
     .option('--keep-plaintext', 'keep the prepared rows that were made on the way')
@@ -57,6 +64,7 @@ export function trainCommand(): Command {
       `
 Examples:
   $ ctrain train --data data.csv
+  $ ctrain train --data data.csv --set training.epochs=3 --set training.schedule=cosine
   $ ctrain train --agreement agreement.dsse.json --deployment deployment.json --yes
 
 Stopped at any moment, the same command goes on: an unfinished run resumes from its newest checkpoint.`,
@@ -65,11 +73,15 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
       if ((flags.data === undefined) === (flags.agreement === undefined)) {
         throw new SecureTrainingError('CONFIG_INVALID', 'train wants either --data FILE or --agreement FILE');
       }
+      if (flags.agreement !== undefined && flags.set.length > 0) {
+        throw new SecureTrainingError('CONFIG_INVALID', '--set changes nothing that is agreed already: leave it out');
+      }
       const keys = await loadLocalKeys(flags.ownerKey);
       const initialWeights = flags.initialWeights === undefined ? undefined : await readWeights(flags.initialWeights);
       const configFile = await chosenFile(flags.config);
-      const chosenConfiguration = configFile === undefined ? FITTED : await readConfiguration(configFile);
-      const configuration = startingFrom(initialWeights, chosenConfiguration);
+      const fromFile =
+        configFile === undefined ? fittedConfiguration(flags.set) : await readConfiguration(configFile, flags.set);
+      const configuration = startingFrom(initialWeights, fromFile);
       const named = (await isDeclarative(flags.agreement)) ? undefined : await customOf(configFile);
       const trainer = named === undefined ? undefined : await buildCustomTrainer(named.custom);
       const reporter = terminalReporter(process.stdout, { quiet: flags.json === true });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseTrainingConfig } from '../../runtime/training-config.ts';
+import { parseOverride, parseTrainingConfig, trainingSchema } from '../../runtime/training-config.ts';
 
 const good = { input_size: 784, hidden_size: 512, output_size: 10 };
 
@@ -66,6 +66,13 @@ test.each([
     { initial_weights: ['ab'.repeat(32)] },
     `training.initial_weights: found ["${'ab'.repeat(24)}${'ab'.repeat(5)}, wanted 64 lower-case hex digits`,
   ],
+  [{ optimizer: 'sgd', momentum: 1 }, 'training.momentum: found 1, wanted a number from 0 to 0.9999'],
+  [{ momentum: 0.9 }, 'training.momentum: found 0.9 with optimizer adam, wanted optimizer sgd'],
+  [{ schedule: 'linear' }, 'training.schedule: found "linear", wanted constant, cosine or step'],
+  [{ warmup_steps: -1 }, 'training.warmup_steps: found -1, wanted a whole number from 0 to 1000000000'],
+  [{ decay_steps: 0 }, 'training.decay_steps: found 0, wanted a whole number from 1 to 1000000000'],
+  [{ decay_factor: 2 }, 'training.decay_factor: found 2, wanted a number above 0, at most 1'],
+  [{ early_stopping_epochs: 0.5 }, 'training.early_stopping_epochs: found 0.5, wanted a whole number from 0 to 100000'],
   [{ epoch: 3 }, 'training.epoch: unknown key, did you mean training.epochs?'],
 ])('refuses %j', (change, failure) => {
   expect(() => parseTrainingConfig({ training: { ...good, ...change } }, 'training.json')).toThrow(
@@ -99,5 +106,38 @@ test('whatever it is given, it parses or says CONFIG_INVALID', () => {
         expect(error).toMatchObject({ code: 'CONFIG_INVALID' });
       }
     }),
+  );
+});
+
+test('a younger field is canonical by its absence: what was digested before it came has the same bytes still', () => {
+  const before = parseTrainingConfig({ training: good });
+  const spelled = { schedule: 'constant', momentum: 0, warmup_steps: 0, early_stopping_epochs: 0 };
+  const after = parseTrainingConfig({ $schema: './training.schema.json', training: { ...spelled, ...good } });
+  expect(JSON.stringify(after)).toBe(JSON.stringify(before));
+  expect(parseTrainingConfig({ training: { ...good, schedule: 'cosine' } }).training.schedule).toBe('cosine');
+});
+
+test('the committed JSON Schema is the definition (vitest -u writes it)', async () => {
+  const text = `${JSON.stringify(trainingSchema(), undefined, 2)}\n`;
+  await expect(text).toMatchFileSnapshot('../../docs/training.schema.json');
+});
+
+test('an override has its field’s type', () => {
+  expect(parseOverride('training.epochs=3')).toEqual({ epochs: 3 });
+  expect(parseOverride('training.learning_rate=1e-2')).toEqual({ learning_rate: 0.01 });
+  expect(parseOverride('training.schedule=cosine')).toEqual({ schedule: 'cosine' });
+});
+
+test.each([
+  ['training.epochs', '--set: found "training.epochs", wanted training.<field>=<value>'],
+  ['training.epoch=3', '--set: training.epoch: unknown key, did you mean training.epochs?'],
+  ['epochs=3', '--set: epochs: unknown key, did you mean training.epochs?'],
+  ['training.constructor=3', '--set: training.constructor: unknown key, did you mean training.'],
+  ['training.epochs=', '--set: training.epochs: found "", wanted a whole number from 1 to 100000'],
+  ['training.epochs=0x10', '--set: training.epochs: found "0x10", wanted a whole number'],
+  ['training.optimizer=adamw', '--set: training.optimizer: found "adamw", wanted adam or sgd'],
+])('refuses --set %s', (text, message) => {
+  expect(() => parseOverride(text)).toThrow(
+    expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining(message) }),
   );
 });

@@ -66,6 +66,31 @@ test('going on from any checkpoint gives the same model, metrics and later check
   }
 });
 
+test.each([
+  { schedule: 'cosine', warmup_steps: 4 },
+  { optimizer: 'sgd', momentum: 0.9, schedule: 'step', decay_steps: 5, decay_factor: 0.5 },
+] as const)('going on is exact with %j', async (change) => {
+  const whole = await wholeRun(testData(change));
+  for (const step of [1, 7, 12]) {
+    const resume = whole.checkpoints.get(step);
+    if (resume === undefined) throw new Error('no checkpoint');
+    expect(await run({ ...testData(change), resume })).toEqual(whole.result);
+  }
+  const constant = await wholeRun(testData('optimizer' in change ? { optimizer: change.optimizer } : {}));
+  expect(whole.result.model.weights).not.toEqual(constant.result.model.weights);
+});
+
+test('stops early, and where it went on from makes no difference', async () => {
+  // A rate at which the loss soon no longer falls.
+  const change = { epochs: 40, optimizer: 'sgd', learning_rate: 9, early_stopping_epochs: 2 } as const;
+  const whole = await wholeRun(testData(change));
+  expect(whole.result.steps).toBeLessThan(240);
+  expect(whole.result.steps % 6).toBe(0);
+  const resume = whole.checkpoints.get(whole.result.steps);
+  if (resume === undefined) throw new Error('no checkpoint');
+  expect(await run({ ...testData(change), resume })).toEqual(whole.result);
+});
+
 test('kill -9 at any step: the run says UNAVAILABLE, and goes on from what was kept to the same model', async () => {
   const whole = await wholeRun();
   for (let victim = 1; victim <= 17; victim += 4) {
@@ -84,6 +109,37 @@ test('kill -9 at any step: the run says UNAVAILABLE, and goes on from what was k
     expect(result).toEqual(whole.result);
   }
 });
+
+test('killed 20 times in one run, it ends in the same bits', async () => {
+  const change = { epochs: 6, schedule: 'cosine' } as const;
+  const whole = await wholeRun(testData(change));
+  let state = 5;
+  const random = (below: number) => {
+    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
+    return (state >>> 8) % below;
+  };
+  let kept: { step: number; bytes: Uint8Array } | undefined;
+  for (let kill = 0; kill < 20; kill++) {
+    const handle = await worker.start();
+    const first = kept?.step ?? 0;
+    // Killed after a step or two of its own; one in three times as if the store had kept nothing of them.
+    const victim = first + 1 + random(2);
+    const keep = random(3) > 0;
+    const killed = runWorker(handle, {
+      ...testData(change),
+      ...(kept === undefined ? {} : { resume: kept.bytes }),
+      async onCheckpoint(step, bytes) {
+        if (keep && step <= victim) kept = { step, bytes };
+        if (step === victim) process.kill(handle.pid, 'SIGKILL');
+      },
+    });
+    await expect(killed).rejects.toThrow(error('UNAVAILABLE', 'worker was ended by SIGKILL'));
+  }
+  const last = kept;
+  if (last === undefined) throw new Error('nothing was kept');
+  expect(last.step).toBeLessThan(36);
+  expect(await run({ ...testData(change), resume: last.bytes })).toEqual(whole.result);
+}, 60_000);
 
 test('abort: a last checkpoint, then the reason; going on from it gives the same model', async () => {
   const whole = await wholeRun();
@@ -192,6 +248,12 @@ test.each<[string, Partial<RunWorkerOptions>, string, string]>([
     { config: testData({ output_size: 2 }).config },
     'CONFIG_INVALID',
     'output_size is 2, the dataset has 3 classes',
+  ],
+  [
+    'early stopping without validation',
+    { config: testData({ early_stopping_epochs: 1 }).config, shards: { train: [4] } },
+    'CONFIG_INVALID',
+    'early_stopping_epochs is set, the validation split has no rows',
   ],
   ['no rows', { shards: { train: [] } }, 'CONFIG_INVALID', 'the train split has no rows'],
   [
