@@ -146,6 +146,16 @@ test.each<[string, object, string]>([
     { configuration: { training: { ...seedless, seed, epochs: 0 } } },
     'configuration.training.epochs: found 0',
   ],
+  [
+    'a default that the canonical form leaves out',
+    { configuration: { training: { ...seedless, seed, schedule: 'constant' } } },
+    'configuration.training.schedule: wanted it left out, it is the default',
+  ],
+  [
+    'a name for editors',
+    { configuration: { $schema: 'x', ...AGREEMENT.configuration } },
+    'configuration.$schema: unknown key',
+  ],
   ['no configuration', { configuration: null }, 'configuration.it is not an object'],
   [
     'an environment with a gap',
