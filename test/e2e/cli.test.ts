@@ -132,7 +132,10 @@ test("the deck's two commands, and the others step by step", async () => {
     '--data-type',
     'csv',
   );
-  expect(prepared).toMatchObject({ code: 0, out: 'report: processed/report.html\nnext: ctrain encrypt-data --input-path processed\n' });
+  expect(prepared).toMatchObject({
+    code: 0,
+    out: 'report: processed/report.html\nnext: ctrain encrypt-data --input-path processed\n',
+  });
   const sealed = await ctrain(
     'encrypt-data',
     '--input-path',
