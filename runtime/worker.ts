@@ -7,7 +7,7 @@ import { serveSession } from './training/worker-session.ts';
  * training/broker-side.ts with one socket, descriptor 3, and reads one file, the wasm beside this one.
  */
 const socket = new Socket({ fd: 3, readable: true, writable: true });
-const done = await serveSession(frameChannel(socket), import.meta.dirname);
+const done = await serveSession(frameChannel(socket), { wasmDir: import.meta.dirname });
 process.exitCode = done ? 0 : 1;
 socket.end();
 // A broker that has gone, or that keeps its end open, must not keep this process.

@@ -3,6 +3,7 @@ import * as tfl from '@tensorflow/tfjs-layers';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
+import { compileStep } from './native/compile.ts';
 import type { NamedTensor } from './safetensors.ts';
 
 /** Rows of a batch; the arrays may be longer and are the caller's to use again once a call has returned. */
@@ -78,8 +79,23 @@ export function createEngine(config: TrainingConfig): Engine {
     ];
   };
 
+  // Where the native backend computes: one graph of TensorFlow kernels, for the models that it covers.
+  const compiled = compileStep({ model: logitsModel, optimizer: { kind }, state: state() });
+  const native = typeof compiled === 'string' ? undefined : compiled;
+  let ahead = false;
+  /** Brings the variables to where a compiled step has left them. */
+  const settle = () => {
+    if (ahead) native?.pull();
+    ahead = false;
+  };
+
   return {
     step(batch) {
+      if (native !== undefined) {
+        native.run(batch, learning_rate);
+        ahead = true;
+        return;
+      }
       tf.tidy(() => {
         const { x, y } = inputs(batch);
         const { value, grads } = tf.variableGrads(
@@ -91,8 +107,9 @@ export function createEngine(config: TrainingConfig): Engine {
         lastLoss = tf.keep(value);
       });
     },
-    loss: () => lastLoss?.dataSync()[0] ?? Number.NaN,
+    loss: () => native?.loss() ?? lastLoss?.dataSync()[0] ?? Number.NaN,
     evaluate(batch) {
+      settle();
       return tf.tidy(() => {
         const { x, y } = inputs(batch);
         const logits = logitsModel.apply(x) as tf.Tensor;
@@ -101,12 +118,14 @@ export function createEngine(config: TrainingConfig): Engine {
         return { lossSum: loss.dataSync()[0] ?? Number.NaN, correct: correct.dataSync()[0] ?? 0 };
       });
     },
-    snapshot: () =>
-      state().map(({ name, variable }) => ({
+    snapshot() {
+      settle();
+      return state().map(({ name, variable }) => ({
         name,
         shape: variable.shape,
         values: variable.dataSync() as Float32Array,
-      })),
+      }));
+    },
     restore(tensors) {
       const wanted = state();
       const found = new Map(tensors.map((tensor) => [tensor.name, tensor]));
@@ -122,9 +141,15 @@ export function createEngine(config: TrainingConfig): Engine {
           variable.assign(tf.tensor(found.get(name)?.values as Float32Array, variable.shape, 'float32'));
         }
       });
+      native?.push();
+      ahead = false;
     },
-    exportModel: () => exportModel(model),
+    exportModel() {
+      settle();
+      return exportModel(model);
+    },
     dispose() {
+      native?.dispose();
       lastLoss?.dispose();
       optimizer.dispose();
       // logitsModel shares its layers with model, which owns them.

@@ -1,6 +1,6 @@
 import { concat } from '../crypto/bytes.ts';
 import { SecureTrainingError } from '../errors.ts';
-import { startBackend } from './backend.ts';
+import { type StartBackendOptions, startBackend } from './backend.ts';
 import { type BrokerLink, brokerLink } from './broker-link.ts';
 import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
 import { probeConfinement } from './confinement.ts';
@@ -17,10 +17,10 @@ import { progressMeter } from './progress-meter.ts';
  * Ends with an ERROR frame where it fails; text of errors that are not ours stays in stderr, which the broker keeps to itself.
  * @returns whether a model was handed back
  */
-export async function serveSession(channel: FrameChannel, wasmDir: string): Promise<boolean> {
+export async function serveSession(channel: FrameChannel, backend: StartBackendOptions): Promise<boolean> {
   try {
     await channel.send('CONFINEMENT', probeConfinement());
-    await channel.send('READY', await startBackend(wasmDir));
+    await channel.send('READY', await startBackend(backend));
     const frame = await channel.receive();
     if (frame === undefined) return false;
     if (frame.type !== 'START' && frame.type !== 'RESUME') {

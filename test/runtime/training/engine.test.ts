@@ -10,7 +10,7 @@ import { parseTrainingConfig } from '../../../runtime/training-config.ts';
 const WASM = import.meta.resolve('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm');
 
 beforeAll(async () => {
-  const info = await startBackend(dirname(fileURLToPath(WASM)));
+  const info = await startBackend({ wasmDir: dirname(fileURLToPath(WASM)) });
   expect(info).toMatchObject({ backend: 'wasm', simd: true, threads: 1 });
 });
 
