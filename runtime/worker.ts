@@ -4,10 +4,13 @@ import { serveSession } from './training/worker-session.ts';
 
 /**
  * Entry point of the worker process: the model and the rows it learns from, and nothing else. It is started by
- * training/broker-side.ts with one socket, descriptor 3, and reads one file, the wasm beside this one.
+ * training/broker-side.ts with one socket, descriptor 3, and reads what computes, the wasm or the native libraries beside this one.
  */
 const socket = new Socket({ fd: 3, readable: true, writable: true });
-const done = await serveSession(frameChannel(socket), { wasmDir: import.meta.dirname });
+const done = await serveSession(frameChannel(socket), {
+  wasmDir: import.meta.dirname,
+  nativeDir: import.meta.dirname,
+});
 process.exitCode = done ? 0 : 1;
 socket.end();
 // A broker that has gone, or that keeps its end open, must not keep this process.

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { version_cpu } from '@tensorflow/tfjs-backend-cpu';
 import { setThreadsCount, setWasmPaths, version_wasm } from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
 import { version_layers } from '@tensorflow/tfjs-layers';
@@ -79,10 +80,12 @@ const PREPARE: Readonly<Record<BackendName, (options: StartBackendOptions) => Pr
     const simd = Boolean(await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT'));
     return { backend: 'wasm', simd, threads: 1, versions: { ...VERSIONS, 'tfjs-backend-wasm': version_wasm } };
   },
-  cpu: async () => {
-    const { version_cpu } = await import('@tensorflow/tfjs-backend-cpu');
-    return { backend: 'cpu', simd: false, threads: 1, versions: { ...VERSIONS, 'tfjs-backend-cpu': version_cpu } };
-  },
+  cpu: async () => ({
+    backend: 'cpu',
+    simd: false,
+    threads: 1,
+    versions: { ...VERSIONS, 'tfjs-backend-cpu': version_cpu },
+  }),
 };
 
 /**

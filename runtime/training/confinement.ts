@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { BINDING_FILE } from './native/binding.ts';
 import { OWN_ROOT } from './own-root.ts';
 
 /** What the worker found it may still do, by its own permission model (`process.permission.has`). */
@@ -23,7 +24,10 @@ export interface ConfinementReport {
   readonly seccomp: boolean;
   /** No Linux capability is left. */
   readonly noCapabilities: boolean;
-  /** Node's permission model: no file but the bundle's can be read, none written, no process, thread or addon started. */
+  /**
+   * Node's permission model: no file but the bundle's can be read, none written, no process, thread or addon started. With the
+   * native engine, whose addon it has to allow, also {@link ownRoot}.
+   */
   readonly readOnlyFiles: boolean;
   readonly emptyEnvironment: boolean;
   /** Names of the members above that are false. */
@@ -48,6 +52,7 @@ function nodeFlags(bundleDir: string): string[] {
   return [
     '--permission',
     `--allow-fs-read=${bundleDir}`,
+    ...(existsSync(`${bundleDir}/${BINDING_FILE}`) ? ['--allow-addons'] : []),
     '--disable-sigusr1',
     '--disable-proto=delete',
     '--disallow-code-generation-from-strings',
@@ -127,14 +132,20 @@ export function readConfinement(pid: number, probe: ConfinementProbe): Confineme
   const flags = (readProc(pid, 'cmdline') ?? '').split('\0');
   const seccomp = field('Seccomp');
   const capabilities = field('CapEff');
+  const ownRoot = isApart(pid, 'mnt') && rootOf(pid).every((name) => !PRIVATE_FOLDERS.includes(name));
+  // Node does not hold native code to its permissions: where it is loaded, only a root of its own does.
+  const { nativeAddons, ...others } = probe;
   const inForce = {
     networkNamespace: isApart(pid, 'net') && interfacesOf(pid).every((name) => name === 'lo'),
     userNamespace: isApart(pid, 'user'),
-    ownRoot: isApart(pid, 'mnt') && rootOf(pid).every((name) => !PRIVATE_FOLDERS.includes(name)),
+    ownRoot,
     noNewPrivileges: field('NoNewPrivs') === '1',
     seccomp: seccomp !== undefined && seccomp !== '0',
     noCapabilities: capabilities !== undefined && /^0+$/.test(capabilities),
-    readOnlyFiles: Object.values(probe).every((allowed) => !allowed) && flags.includes('--permission'),
+    readOnlyFiles:
+      Object.values(others).every((allowed) => !allowed) &&
+      flags.includes('--permission') &&
+      (ownRoot || !nativeAddons),
     emptyEnvironment: readProc(pid, 'environ') === '',
   };
   const missing = Object.entries(inForce).flatMap(([name, held]) => (held ? [] : [name]));
@@ -152,9 +163,15 @@ function isApart(pid: number, namespace: string): boolean {
 /** Where other people's files and sockets are; one of them in its root folder means that the worker has not its own. */
 const PRIVATE_FOLDERS = ['dev', 'etc', 'proc', 'root', 'run', 'unknown'];
 
+/** All that the native engine finds in two of these folders, made by own-root.ts. */
+const STAND_INS: Readonly<Record<string, string>> = { dev: 'urandom', proc: 'self' };
+
 function rootOf(pid: number): string[] {
+  const root = `/proc/${pid}/root`;
+  const isStandIn = (name: string) =>
+    Object.hasOwn(STAND_INS, name) && readdirSync(`${root}/${name}`).join() === STAND_INS[name];
   try {
-    return readdirSync(`/proc/${pid}/root`);
+    return readdirSync(root).filter((name) => !isStandIn(name));
   } catch {
     return ['unknown'];
   }

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startBackend } from '../../../../runtime/training/backend.ts';
 
-const NATIVE_DIR = fileURLToPath(new URL('../../../../.native', import.meta.url));
+export const NATIVE_DIR = fileURLToPath(new URL('../../../../.native', import.meta.url));
 
 /** Whether `npm run setup:native` has been here. */
 export const hasNative = existsSync(NATIVE_DIR);
