@@ -7,9 +7,11 @@ import { serveSession } from './training/worker-session.ts';
  * training/broker-side.ts with one socket, descriptor 3, and reads what computes, the wasm or the native libraries beside this one.
  */
 const socket = new Socket({ fd: 3, readable: true, writable: true });
+const [backend] = process.argv.slice(2);
 const done = await serveSession(frameChannel(socket), {
   wasmDir: import.meta.dirname,
   nativeDir: import.meta.dirname,
+  ...(backend === undefined ? {} : { backend }),
 });
 process.exitCode = done ? 0 : 1;
 socket.end();

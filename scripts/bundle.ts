@@ -44,6 +44,9 @@ export type EntryName = keyof typeof ENTRIES;
 /** The one file that tfjs loads at run time. Node always has SIMD and never gets tfjs's threads. */
 const WASM_FILE = 'tfjs-backend-wasm-simd.wasm';
 
+/** Where `npm run setup:native` puts the native engine. */
+export const NATIVE_DIR = join(import.meta.dirname, '..', '.native');
+
 /** What `npm run setup:native` makes and the worker loads. */
 export const NATIVE_FILES = ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2', BINDING_FILE];
 

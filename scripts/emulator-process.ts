@@ -5,7 +5,11 @@ import { fileURLToPath } from 'node:url';
 /** The emulator as a child process. It stops when its standard input ends: when we close it, or however we end. */
 export type EmulatorProcess = ChildProcessByStdio<Writable, Readable, Readable>;
 
-export function spawnEmulator(stateDir: string): EmulatorProcess {
+/** @param bundle the trainer of its machine, by default one that is built then */
+export function spawnEmulator(stateDir: string, bundle?: string): EmulatorProcess {
   const main = fileURLToPath(new URL('../emulator/main.ts', import.meta.url));
-  return spawn(process.execPath, [main, '--state', stateDir, '--parent'], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const trainer = bundle === undefined ? [] : ['--bundle', bundle];
+  return spawn(process.execPath, [main, '--state', stateDir, '--parent', ...trainer], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
 }

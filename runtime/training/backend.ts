@@ -6,12 +6,9 @@ import { setThreadsCount, setWasmPaths, version_wasm } from '@tensorflow/tfjs-ba
 import * as tf from '@tensorflow/tfjs-core';
 import { version_layers } from '@tensorflow/tfjs-layers';
 import { SecureTrainingError } from '../errors.ts';
+import { BACKENDS, type BackendName, isBackendName } from './backend-name.ts';
 import type { EngineInfo } from './frames.ts';
 import { BINDING_FILE } from './native/binding.ts';
-
-/** What may compute; the best first. */
-const BACKENDS = ['native', 'wasm', 'cpu'] as const;
-type BackendName = (typeof BACKENDS)[number];
 
 export interface StartBackendOptions {
   /** Folder with tfjs's wasm file. */
@@ -22,10 +19,10 @@ export interface StartBackendOptions {
    */
   readonly nativeDir?: string;
   /**
-   * The only one that will do. `cpu` is a thousand times slower than `native` on a convolution.
+   * The only one that will do, of {@link BACKENDS}. `cpu` is a thousand times slower than `native` on a convolution.
    * @default - native where its folder has it, else wasm
    */
-  readonly backend?: BackendName;
+  readonly backend?: string;
 }
 
 /** What tfjs itself calls them. */
@@ -38,6 +35,9 @@ const REGISTERED: Readonly<Record<BackendName, string>> = { native: 'tensorflow'
  */
 export async function startBackend(options: StartBackendOptions): Promise<EngineInfo> {
   const name = options.backend ?? (hasNative(options.nativeDir) ? 'native' : 'wasm');
+  if (!isBackendName(name)) {
+    throw new SecureTrainingError('CONFIG_INVALID', `backend is ${name}, wanted ${BACKENDS.join(', ')}`);
+  }
   const registered = REGISTERED[name];
   let info: EngineInfo;
   try {

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import type { BackendName } from './backend-name.ts';
 import { BINDING_FILE } from './native/binding.ts';
 import { OWN_ROOT } from './own-root.ts';
 
@@ -48,11 +49,11 @@ export function probeConfinement(): ConfinementProbe {
 }
 
 /** Flags of a Node process that reads one folder and does nothing else; see facts/process-hygiene.md. */
-function nodeFlags(bundleDir: string): string[] {
+function nodeFlags(bundleDir: string, addons: boolean): string[] {
   return [
     '--permission',
     `--allow-fs-read=${bundleDir}`,
-    ...(existsSync(`${bundleDir}/${BINDING_FILE}`) ? ['--allow-addons'] : []),
+    ...(addons ? ['--allow-addons'] : []),
     '--disable-sigusr1',
     '--disable-proto=delete',
     '--disallow-code-generation-from-strings',
@@ -67,12 +68,19 @@ export interface ConfinedCommandOptions {
   readonly bundleDir: string;
   /** Whether to use what {@link strongestLauncher} finds. */
   readonly confine: boolean;
+  /**
+   * What the worker is to compute with, its one argument.
+   * @default - the best that the bundle has
+   */
+  readonly backend?: BackendName;
 }
 
 /** The command line of a worker. Every part execs the next, so the process id stays that of Node. */
-export function confinedCommand({ node, script, bundleDir, confine }: ConfinedCommandOptions): string[] {
+export function confinedCommand({ node, script, bundleDir, confine, backend }: ConfinedCommandOptions): string[] {
+  const addons = (backend ?? 'native') === 'native' && existsSync(`${bundleDir}/${BINDING_FILE}`);
   const launch = confine ? strongestLauncher(node, bundleDir) : undefined;
-  return [...(launch?.(node, bundleDir) ?? []), node, ...nodeFlags(bundleDir), script];
+  const parameters = backend === undefined ? [] : [backend];
+  return [...(launch?.(node, bundleDir) ?? []), node, ...nodeFlags(bundleDir, addons), script, ...parameters];
 }
 
 /** The start of a command line that confines the rest of it. */
