@@ -28,7 +28,7 @@ export interface TrainerBundleOptions {
    */
   readonly only?: readonly EntryName[];
   /**
-   * Folder of `npm run setup:native`, to go into the bundle whole: 850 MB, and faster than wasm by a factor of 50 and more.
+   * Folder of `npm run setup:native`, to go into the bundle whole: 850 MB, and some twenty times faster than wasm.
    * @default - the bundle computes with wasm
    */
   readonly nativeDir?: string;

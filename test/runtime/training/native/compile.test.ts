@@ -105,6 +105,24 @@ interface Model {
   readonly integers?: number;
 }
 
+/** Five steps of each from the same weights. */
+function expectEqualTraining({ specs, inputShape, integers }: Model, optimizer: Optimizer): void {
+  const [ours, stock] = [build(specs, inputShape), build(specs, inputShape)];
+  expect(distance(ours, stock)).toBe(0);
+  const step = compiled(ours, optimizer);
+  const stockRule = stockOptimizer(optimizer);
+  for (let seed = 0; seed < 5; seed++) {
+    const batch = batchOf(inputShape, seed, integers);
+    step.run(batch, RATE);
+    expect(step.loss()).toBeCloseTo(stockStep(stock, stockRule, batch), 3);
+  }
+  step.pull();
+  expect(distance(ours, stock)).toBeLessThan(2e-3);
+  step.dispose();
+  ours.dispose();
+  stock.dispose();
+}
+
 const activation = fc.constantFrom('linear', 'relu', 'relu6', 'elu', 'sigmoid', 'tanh');
 const logits = { kind: 'dense', units: CLASSES };
 const perceptron: fc.Arbitrary<Model> = fc
@@ -160,7 +178,8 @@ const optimizers = fc.constantFrom<Optimizer>(
   { kind: 'sgd' },
   { kind: 'momentum', momentum: 0.9 },
   { kind: 'momentum', momentum: 0.8, nesterov: true },
-  { kind: 'adam' },
+  // A larger epsilon than tfjs's: Adam makes whole steps of gradients that are nothing but rounding.
+  { kind: 'adam', epsilon: 1e-3 },
   { kind: 'adam', beta1: 0.8, beta2: 0.99, epsilon: 1e-3 },
 );
 
@@ -174,24 +193,15 @@ describe.skipIf(!hasNative)('a compiled step', () => {
     ['embedding', embedded],
   ])('%s: five steps leave the weights that tfjs leaves', (_name, models) => {
     fc.assert(
-      fc.property(models, optimizers, ({ specs, inputShape, integers }, optimizer) => {
-        const [ours, stock] = [build(specs, inputShape), build(specs, inputShape)];
-        expect(distance(ours, stock)).toBe(0);
-        const step = compiled(ours, optimizer);
-        const stockRule = stockOptimizer(optimizer);
-        for (let seed = 0; seed < 5; seed++) {
-          const batch = batchOf(inputShape, seed, integers);
-          step.run(batch, RATE);
-          expect(step.loss()).toBeCloseTo(stockStep(stock, stockRule, batch), 3);
-        }
-        step.pull();
-        expect(distance(ours, stock)).toBeLessThan(2e-3);
-        step.dispose();
-        ours.dispose();
-        stock.dispose();
+      fc.property(models, optimizers, (model, optimizer) => {
+        expectEqualTraining(model, optimizer);
       }),
       { numRuns: 15 },
     );
+  });
+
+  test("Adam with tfjs's own numbers leaves the weights that tfjs leaves", () => {
+    expectEqualTraining({ specs: [{ units: 6, activation: 'tanh' }, logits], inputShape: [5] }, { kind: 'adam' });
   });
 
   test('what it takes over and gives back continues to the same bits', () => {
@@ -250,22 +260,31 @@ describe.skipIf(!hasNative)('a compiled step', () => {
   });
 
   test('the gradient of one-point filters at strides that differ is that of the matrix product they are', () => {
-    const x = tf.randomUniform<tf.Rank.R4>([2, 3, 5, 2], -1, 1, 'float32', 7);
-    const filter = tf.variable(tf.randomUniform<tf.Rank.R4>([1, 1, 2, 3], -1, 1, 'float32', 8));
-    const seen = x.stridedSlice([0, 0, 0, 0], x.shape, [1, 1, 2, 1]).reshape([18, 2]);
-    const conv = tf.variableGrads(() => tf.conv2d(x, filter, [1, 2], 'same').sin().sum() as tf.Scalar, [filter]);
-    const product = tf.variableGrads(
-      () =>
-        seen
-          .matMul(filter.reshape([2, 3]))
-          .sin()
-          .sum() as tf.Scalar,
-      [filter],
-    );
-    const [ours, wanted] = [conv, product].map(({ grads }) => [...(grads[filter.name]?.dataSync() ?? [])]);
-    ours?.forEach((value, i) => {
-      expect(value).toBeCloseTo(wanted?.[i] ?? Number.NaN, 5);
-    });
+    // Many shapes: TensorFlow's own kernel would write outside its memory, which shows only now and then.
+    for (let i = 0; i < 120; i++) {
+      tf.tidy(() => {
+        const [rows, height, width, channels, filters] = [
+          3 + (i % 3),
+          7 + (i % 3),
+          8 + (i % 2),
+          1 + (i % 3),
+          1 + (i % 4),
+        ];
+        const x = tf.randomUniform<tf.Rank.R4>([rows, height, width, channels], -1, 1, 'float32', i);
+        const filter = tf.variable(tf.randomUniform<tf.Rank.R4>([1, 1, channels, filters], -1, 1, 'float32', i + 1));
+        const seen = x.stridedSlice([0, 0, 0, 0], x.shape, [1, 1, 2, 1]).reshape([-1, channels]);
+        const conv = tf.variableGrads(() => tf.conv2d(x, filter, [1, 2], 'same').sin().sum() as tf.Scalar, [filter]);
+        const product = () =>
+          seen
+            .matMul(filter.reshape([channels, filters]))
+            .sin()
+            .sum() as tf.Scalar;
+        const wanted = tf.variableGrads(product, [filter]);
+        const [ours, theirs] = [conv, wanted].map(({ grads }) => grads[filter.name] as tf.Tensor);
+        expect(tf.max(tf.abs(tf.sub(ours as tf.Tensor, theirs as tf.Tensor))).dataSync()[0]).toBeLessThan(1e-4);
+        filter.dispose();
+      });
+    }
   });
 });
 
