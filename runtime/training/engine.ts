@@ -3,7 +3,7 @@ import * as tfl from '@tensorflow/tfjs-layers';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
-import { compileStep } from './native/compile.ts';
+import { type Coverage, compileStep } from './native/compile.ts';
 import type { NamedTensor } from './safetensors.ts';
 
 /** Rows of a batch; the arrays may be longer and are the caller's to use again once a call has returned. */
@@ -20,6 +20,8 @@ interface Evaluation {
 
 /** A model in training. The backend must have been started. */
 export interface Engine {
+  /** Whether steps are one graph of native kernels, or tfjs's own and why. */
+  readonly coverage: Coverage;
   /** One gradient step. */
   step(batch: Batch): void;
   /** Mean loss of the last step, NaN before the first. Reading waits for nothing but costs a copy: not for every step. */
@@ -90,6 +92,7 @@ export function createEngine(config: TrainingConfig): Engine {
   };
 
   return {
+    coverage: typeof compiled === 'string' ? { covers: false, reason: compiled } : { covers: true },
     step(batch) {
       if (native !== undefined) {
         native.run(batch, learning_rate);

@@ -41,6 +41,7 @@ describe.skipIf(!hasNative)('an engine on the native backend', () => {
 
   test('evaluates and exports what it has learned', async () => {
     const engine = createEngine(configOf('adam'));
+    expect(engine.coverage).toEqual({ covers: true });
     expect(engine.loss()).toBeNaN();
     const before = engine.evaluate(batchOf(0));
     const { weights: untrained } = await engine.exportModel();
