@@ -40,13 +40,15 @@ export async function startBackend(options: StartBackendOptions): Promise<Engine
   }
   const registered = REGISTERED[name];
   let info: EngineInfo;
+  let started: boolean;
   try {
     info = await PREPARE[name](options);
-    if (await tf.setBackend(registered)) await tf.ready();
+    started = await tf.setBackend(registered);
+    if (started) await tf.ready();
   } catch (cause) {
     throw new SecureTrainingError('CONFIG_INVALID', `tfjs backend ${name} does not start`, { cause });
   }
-  if (tf.getBackend() !== registered) {
+  if (!started || tf.getBackend() !== registered) {
     throw new SecureTrainingError('CONFIG_INVALID', `tfjs backend is ${tf.getBackend() || 'none'}, wanted ${name}`);
   }
   return info;
