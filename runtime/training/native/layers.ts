@@ -129,9 +129,10 @@ function convolution(context: LayerContext): LayerPass | string {
   const { graph, config, input, inputShape, weight } = context;
   const attributes: Attributes = {
     strides: attribute.integers([1, ...pair(config.strides), 1]),
-    dilations: attribute.integers([1, ...pair(config.dilationRate ?? 1), 1]),
     padding: attribute.text(String(config.padding).toUpperCase()),
   };
+  // tfjs has no gradient of these to compare with.
+  if (pair(config.dilationRate ?? 1).some((rate) => rate !== 1)) return 'has dilated filters';
   const [filters, kernelSize] = [Number(config.filters), pair(config.kernelSize)];
   if (isUnsafeFilterGradient(kernelSize, pair(config.strides))) return 'has one-point filters and strides that differ';
   const kernel = weight('kernel');

@@ -320,6 +320,12 @@ test.each<[string, () => tfl.LayersModel, string | undefined]>([
     'sizes that change',
   ],
   [
+    'dilated filters',
+    () =>
+      build([{ kind: 'conv2d', filters: 1, kernelSize: 2, dilationRate: 2 }, { kind: 'flatten' }, logits], [3, 4, 1]),
+    'has dilated filters',
+  ],
+  [
     'one-point filters',
     () =>
       build([{ kind: 'conv2d', filters: 1, kernelSize: 1, strides: [1, 2] }, { kind: 'flatten' }, logits], [3, 4, 1]),
