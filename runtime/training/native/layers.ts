@@ -118,11 +118,11 @@ function dense(context: LayerContext): LayerPass | string {
 }
 
 /**
- * Whether TensorFlow's oneDNN kernel for the gradient of a filter writes outside its memory: seen with 2.20 and 2.21, for filters
- * of one point and strides that differ.
+ * Whether TensorFlow's oneDNN convolutions can be relied on. Where strides differ they read and write outside their memory and
+ * give wrong values, in some shapes only: seen with 2.20 and 2.21 in gradients of one-point filters and in outputs one point wide.
  */
-export function isUnsafeFilterGradient(kernelSize: readonly number[], [down, across]: readonly number[]): boolean {
-  return kernelSize[0] === 1 && kernelSize[1] === 1 && down !== across;
+export function isSafeConvolution([down, across]: readonly number[]): boolean {
+  return down === across;
 }
 
 function convolution(context: LayerContext): LayerPass | string {
@@ -134,7 +134,7 @@ function convolution(context: LayerContext): LayerPass | string {
   // tfjs has no gradient of these to compare with.
   if (pair(config.dilationRate ?? 1).some((rate) => rate !== 1)) return 'has dilated filters';
   const [filters, kernelSize] = [Number(config.filters), pair(config.kernelSize)];
-  if (isUnsafeFilterGradient(kernelSize, pair(config.strides))) return 'has one-point filters and strides that differ';
+  if (!isSafeConvolution(pair(config.strides))) return 'has strides that differ';
   const kernel = weight('kernel');
   return biased(context, graph.float('Conv2D', [input, kernel], attributes), (gradient, wanted) => ({
     ...(wanted && {

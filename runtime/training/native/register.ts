@@ -3,8 +3,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { NodeJSKernelBackend } from '@tensorflow/tfjs-node/dist/nodejs_kernel_backend.js';
 import '@tensorflow/tfjs-node/dist/register_all_kernels.js';
 import { version } from '@tensorflow/tfjs-node/dist/version.js';
+import { SecureTrainingError } from '../../errors.ts';
 import { loadBinding } from './binding.ts';
-import { isUnsafeFilterGradient } from './layers.ts';
+import { isSafeConvolution } from './layers.ts';
 
 /** tfjs-node 4.22 calls these; Node 23 took them out of `util` (tensorflow/tfjs pull request 8425, never released). */
 const removed = util as unknown as Record<string, unknown>;
@@ -20,29 +21,24 @@ export function registerNative(folder: string): Record<string, string> {
   const binding = loadBinding(folder);
   const backend = new NodeJSKernelBackend(binding as never, '@tensorflow/tfjs-node');
   tf.registerBackend('tensorflow', () => backend as unknown as tf.KernelBackend);
-  avoidUnsafeFilterGradient();
+  refuseUnsafeConvolutions();
   return { 'tfjs-node': version, tensorflow: binding.TF_Version };
 }
 
-/** Points that a filter of one point never sees are left out of the image beforehand; then no strides are left. */
-function avoidUnsafeFilterGradient(): void {
-  const stock = tf.getKernel(tf.Conv2DBackpropFilter, 'tensorflow');
-  tf.unregisterKernel(tf.Conv2DBackpropFilter, 'tensorflow');
-  tf.registerKernel({
-    ...stock,
-    kernelFunc: (call) => {
-      const { strides, filterShape } = call.attrs as unknown as tf.Conv2DBackpropFilterAttrs;
-      const [down, across] = typeof strides === 'number' ? [strides, strides] : strides;
-      if (!isUnsafeFilterGradient(filterShape, [down, across])) return stock.kernelFunc(call);
-      const x = call.inputs.x as tf.Tensor4D;
-      const seen = tf.stridedSlice(x, [0, 0, 0, 0], x.shape, [1, down, across, 1]);
-      const gradient = stock.kernelFunc({
-        ...call,
-        inputs: { ...call.inputs, x: seen },
-        attrs: { ...call.attrs, strides: 1 },
-      });
-      seen.dispose();
-      return gradient;
-    },
-  });
+/** tfjs's own path is refused what {@link isSafeConvolution} says no to: silently wrong weights are worse than none. */
+function refuseUnsafeConvolutions(): void {
+  for (const name of [tf.Conv2D, tf.FusedConv2D, tf.Conv2DBackpropFilter, tf.Conv2DBackpropInput]) {
+    const stock = tf.getKernel(name, 'tensorflow');
+    tf.unregisterKernel(name, 'tensorflow');
+    tf.registerKernel({
+      ...stock,
+      kernelFunc: (call) => {
+        const { strides } = call.attrs as unknown as tf.Conv2DAttrs;
+        const [down, across] = typeof strides === 'number' ? [strides, strides] : strides;
+        if (isSafeConvolution([down, across])) return stock.kernelFunc(call);
+        const message = `native convolutions give wrong values where strides differ: found ${down} and ${across}`;
+        throw new SecureTrainingError('CONFIG_INVALID', message);
+      },
+    });
+  }
 }

@@ -138,8 +138,8 @@ const padding = fc.constantFrom('valid', 'same');
 const convolution = fc.record({
   kind: fc.constant('conv2d'),
   filters: fc.integer({ min: 1, max: 4 }),
-  kernelSize: fc.constantFrom(2, [3, 2], [1, 2]),
-  strides: fc.constantFrom(1, 2, [1, 2]),
+  kernelSize: fc.constantFrom(1, 2, [3, 2]),
+  strides: fc.constantFrom(1, 2, 3),
   padding,
   activation,
   useBias: fc.boolean(),
@@ -259,33 +259,28 @@ describe.skipIf(!hasNative)('a compiled step', () => {
     step.dispose();
   });
 
-  test('the gradient of one-point filters at strides that differ is that of the matrix product they are', () => {
-    // Many shapes: TensorFlow's own kernel would write outside its memory, which shows only now and then.
-    for (let i = 0; i < 120; i++) {
-      tf.tidy(() => {
-        const [rows, height, width, channels, filters] = [
-          3 + (i % 3),
-          7 + (i % 3),
-          8 + (i % 2),
-          1 + (i % 3),
-          1 + (i % 4),
-        ];
-        const x = tf.randomUniform<tf.Rank.R4>([rows, height, width, channels], -1, 1, 'float32', i);
-        const filter = tf.variable(tf.randomUniform<tf.Rank.R4>([1, 1, channels, filters], -1, 1, 'float32', i + 1));
-        const seen = x.stridedSlice([0, 0, 0, 0], x.shape, [1, 1, 2, 1]).reshape([-1, channels]);
-        const conv = tf.variableGrads(() => tf.conv2d(x, filter, [1, 2], 'same').sin().sum() as tf.Scalar, [filter]);
-        const product = () =>
-          seen
-            .matMul(filter.reshape([channels, filters]))
-            .sin()
-            .sum() as tf.Scalar;
-        const wanted = tf.variableGrads(product, [filter]);
-        const [ours, theirs] = [conv, wanted].map(({ grads }) => grads[filter.name] as tf.Tensor);
-        expect(tf.max(tf.abs(tf.sub(ours as tf.Tensor, theirs as tf.Tensor))).dataSync()[0]).toBeLessThan(1e-4);
-        filter.dispose();
-      });
-    }
-  });
+  test.each([
+    [
+      [1, 2],
+      [1, 4, 1, 1],
+    ],
+    [
+      [2, 1],
+      [1, 1, 1, 1],
+    ],
+  ] as [[number, number], [number, number, number, number]][])(
+    'tfjs itself does not convolve at strides %s, where kernels are wrong',
+    (strides, filter) => {
+      const convolve = () =>
+        tf.conv2d(tf.ones([2, 7, 5, 1]) as tf.Tensor4D, tf.ones(filter) as tf.Tensor4D, strides, 'valid');
+      expect(convolve).toThrow(
+        expect.objectContaining({
+          code: 'CONFIG_INVALID',
+          message: `native convolutions give wrong values where strides differ: found ${strides[0]} and ${strides[1]}`,
+        }),
+      );
+    },
+  );
 });
 
 const branches = () => {
@@ -326,10 +321,10 @@ test.each<[string, () => tfl.LayersModel, string | undefined]>([
     'has dilated filters',
   ],
   [
-    'one-point filters',
+    'strides that differ',
     () =>
       build([{ kind: 'conv2d', filters: 1, kernelSize: 1, strides: [1, 2] }, { kind: 'flatten' }, logits], [3, 4, 1]),
-    'has one-point filters and strides that differ',
+    'has strides that differ',
   ],
   ['branches', branches, 'has 2 inputs'],
   [
