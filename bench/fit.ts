@@ -68,5 +68,5 @@ function useStockGradient(): void {
 async function ensureBackend(): Promise<void> {
   if (tf.getBackend() === 'wasm') return;
   const wasm = import.meta.resolve('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm');
-  await startBackend(dirname(fileURLToPath(wasm)));
+  await startBackend({ wasmDir: dirname(fileURLToPath(wasm)) });
 }

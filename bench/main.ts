@@ -5,6 +5,7 @@ import { benchFeed } from './feed.ts';
 import { benchFiles } from './files.ts';
 import { benchFit } from './fit.ts';
 import type { Measure } from './measure.ts';
+import { benchNative } from './native.ts';
 import { benchParse } from './parse.ts';
 import { benchPrepare } from './prepare.ts';
 import { benchSeal } from './seal.ts';
@@ -26,6 +27,11 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   parse: { summary: 'bytes allocated to read a bundle of evidence, and times its size', run: benchParse },
   synth: { summary: 'three stacks: < 1000 ms, with 100 machines < 1500 ms', run: benchSynth },
   feed: { summary: 'training from sealed shards: >= 0.95 of rows in memory', run: benchFeed },
+  native: {
+    summary:
+      'a step of ours: >= 2.5 times stock tfjs-node and >= 1 of TensorFlow and PyTorch in Python for an mlp; convnet 1.6, 0.7',
+    run: benchNative,
+  },
   fit: { summary: 'training in memory: >= 4 times stock tfjs wasm', run: benchFit },
 };
 

@@ -320,6 +320,8 @@ async function train(
       }
       options.say(`step=worker missing=${missing.join(',')}`);
     }
+    // Hundreds of times slower than the others: nobody may take it for a machine that hangs.
+    if (worker.engine.backend === 'cpu') options.say('step=worker backend=cpu warning=slow');
     const result = await runWorker(worker, {
       config: agreement.configuration,
       schema: data.schema,

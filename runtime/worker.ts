@@ -7,11 +7,16 @@ const FAREWELL_MS = 10_000;
 
 /**
  * Entry point of the worker process: the model and the rows it learns from, and nothing else. It is started by
- * training/broker-side.ts with one socket, descriptor 3, and reads one file, the wasm beside this one.
+ * training/broker-side.ts with one socket, descriptor 3, and reads what computes, the wasm or the native libraries beside this one.
  */
 const socket = new Socket({ fd: 3, readable: true, writable: true });
 const channel = frameChannel(socket);
-const done = await serveSession(channel, import.meta.dirname);
+const [backend] = process.argv.slice(2);
+const done = await serveSession(channel, {
+  wasmDir: import.meta.dirname,
+  nativeDir: import.meta.dirname,
+  ...(backend === undefined ? {} : { backend }),
+});
 process.exitCode = done ? 0 : 1;
 socket.end();
 // The broker may be in the middle of a block: a process that ended now would fail that write, and its own last word, the reason,

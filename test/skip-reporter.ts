@@ -29,6 +29,12 @@ const NEEDS: Readonly<Record<string, string>> = {
   'test/runtime/keys/release-policy.test.ts':
     'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
   'test/runtime/tpm/structures.test.ts': 'public evidence is not at ATTESTATION_VECTORS (default ../shared/vectors)',
+  'test/runtime/training/native/compile.test.ts':
+    'there is no native engine in .native: npm run setup:native brings it from PyPI',
+  'test/runtime/training/native/engine.test.ts':
+    'there is no native engine in .native: npm run setup:native brings it from PyPI',
+  'test/runtime/training/native/worker.process.test.ts':
+    'there is no native engine in .native, or no namespaces to unshare: npm run setup:native brings the engine from PyPI',
   'test/scripts/scan/scan.process.test.ts': 'checkov is not in .tools/checkov: npm run setup:tools brings it from PyPI',
   'test/terraform/stacks.process.test.ts': 'terraform is not on PATH',
   'test/runtime/training/confinement.test.ts': 'this system gives no user and network namespaces to unshare',

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Duplex } from 'node:stream';
 import { type ErrorCode, EXIT_CODES, SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
+import type { BackendName } from './backend-name.ts';
 import { type ConfinementReport, confinedCommand, readConfinement } from './confinement.ts';
 import { CustomModuleError, moduleFiles, readFailure } from './custom-error.ts';
 import { type FrameChannel, frameChannel } from './frame-channel.ts';
@@ -26,6 +27,11 @@ export interface StartWorkerOptions {
   readonly bundleDir: string;
   /** Whether to use namespaces and `no_new_privs` where the system has them. Node's permission model is always on. */
   readonly confine: boolean;
+  /**
+   * The only backend that will do; a worker that cannot have it says so and ends.
+   * @default - native where the bundle has it, else wasm
+   */
+  readonly backend?: BackendName;
 }
 
 /** A running worker that has named its backend and waits for START. */

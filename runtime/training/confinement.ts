@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import type { BackendName } from './backend-name.ts';
+import { BINDING_FILE } from './native/binding.ts';
 import { OWN_ROOT } from './own-root.ts';
 
 /** What the worker found it may still do, by its own permission model (`process.permission.has`). */
@@ -23,7 +25,10 @@ export interface ConfinementReport {
   readonly seccomp: boolean;
   /** No Linux capability is left. */
   readonly noCapabilities: boolean;
-  /** Node's permission model: no file but the bundle's can be read, none written, no process, thread or addon started. */
+  /**
+   * Node's permission model: no file but the bundle's can be read, none written, no process, thread or addon started. With the
+   * native engine, whose addon it has to allow, also {@link ownRoot}.
+   */
   readonly readOnlyFiles: boolean;
   readonly emptyEnvironment: boolean;
   /** Names of the members above that are false. */
@@ -44,10 +49,11 @@ export function probeConfinement(): ConfinementProbe {
 }
 
 /** Flags of a Node process that reads one folder and does nothing else; see facts/process-hygiene.md. */
-function nodeFlags(bundleDir: string): string[] {
+function nodeFlags(bundleDir: string, addons: boolean): string[] {
   return [
     '--permission',
     `--allow-fs-read=${bundleDir}`,
+    ...(addons ? ['--allow-addons'] : []),
     '--disable-sigusr1',
     '--disable-proto=delete',
     '--disallow-code-generation-from-strings',
@@ -62,12 +68,19 @@ export interface ConfinedCommandOptions {
   readonly bundleDir: string;
   /** Whether to use what {@link strongestLauncher} finds. */
   readonly confine: boolean;
+  /**
+   * What the worker is to compute with, its one argument.
+   * @default - the best that the bundle has
+   */
+  readonly backend?: BackendName;
 }
 
 /** The command line of a worker. Every part execs the next, so the process id stays that of Node. */
-export function confinedCommand({ node, script, bundleDir, confine }: ConfinedCommandOptions): string[] {
+export function confinedCommand({ node, script, bundleDir, confine, backend }: ConfinedCommandOptions): string[] {
+  const addons = (backend ?? 'native') === 'native' && existsSync(`${bundleDir}/${BINDING_FILE}`);
   const launch = confine ? strongestLauncher(node, bundleDir) : undefined;
-  return [...(launch?.(node, bundleDir) ?? []), node, ...nodeFlags(bundleDir), script];
+  const parameters = backend === undefined ? [] : [backend];
+  return [...(launch?.(node, bundleDir) ?? []), node, ...nodeFlags(bundleDir, addons), script, ...parameters];
 }
 
 /** The start of a command line that confines the rest of it. */
@@ -127,14 +140,20 @@ export function readConfinement(pid: number, probe: ConfinementProbe): Confineme
   const flags = (readProc(pid, 'cmdline') ?? '').split('\0');
   const seccomp = field('Seccomp');
   const capabilities = field('CapEff');
+  const ownRoot = isApart(pid, 'mnt') && rootOf(pid).every((name) => !PRIVATE_FOLDERS.includes(name));
+  // Node does not hold native code to its permissions: where it is loaded, only a root of its own does.
+  const { nativeAddons, ...others } = probe;
   const inForce = {
     networkNamespace: isApart(pid, 'net') && interfacesOf(pid).every((name) => name === 'lo'),
     userNamespace: isApart(pid, 'user'),
-    ownRoot: isApart(pid, 'mnt') && rootOf(pid).every((name) => !PRIVATE_FOLDERS.includes(name)),
+    ownRoot,
     noNewPrivileges: field('NoNewPrivs') === '1',
     seccomp: seccomp !== undefined && seccomp !== '0',
     noCapabilities: capabilities !== undefined && /^0+$/.test(capabilities),
-    readOnlyFiles: Object.values(probe).every((allowed) => !allowed) && flags.includes('--permission'),
+    readOnlyFiles:
+      Object.values(others).every((allowed) => !allowed) &&
+      flags.includes('--permission') &&
+      (ownRoot || !nativeAddons),
     emptyEnvironment: readProc(pid, 'environ') === '',
   };
   const missing = Object.entries(inForce).flatMap(([name, held]) => (held ? [] : [name]));
@@ -152,9 +171,15 @@ function isApart(pid: number, namespace: string): boolean {
 /** Where other people's files and sockets are; one of them in its root folder means that the worker has not its own. */
 const PRIVATE_FOLDERS = ['dev', 'etc', 'proc', 'root', 'run', 'unknown'];
 
+/** All that the native engine finds in two of these folders, made by own-root.ts. */
+const STAND_INS: Readonly<Record<string, string>> = { dev: 'urandom', proc: 'self' };
+
 function rootOf(pid: number): string[] {
+  const root = `/proc/${pid}/root`;
+  const isStandIn = (name: string) =>
+    Object.hasOwn(STAND_INS, name) && readdirSync(`${root}/${name}`).join() === STAND_INS[name];
   try {
-    return readdirSync(`/proc/${pid}/root`);
+    return readdirSync(root).filter((name) => !isStandIn(name));
   } catch {
     return ['unknown'];
   }

@@ -5,6 +5,7 @@ import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import type { Objective } from './custom-module.ts';
 import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
+import { type Coverage, compileStep } from './native/compile.ts';
 import type { NamedTensor } from './safetensors.ts';
 
 /** Rows of a batch; the arrays may be longer and are the caller's to use again once a call has returned. */
@@ -26,6 +27,8 @@ export interface Evaluation {
 
 /** A model in training. The backend must have been started. */
 export interface Engine {
+  /** Whether steps are one graph of native kernels, or tfjs's own and why. */
+  readonly coverage: Coverage;
   /**
    * One gradient step.
    * @param rate learning rate of this and later steps; - the configuration's
@@ -78,6 +81,7 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
         : tf.train.sgd(learning_rate);
   const optimizer = sgd ?? tf.train.adam(learning_rate);
   const heavy = sgd !== undefined && momentum > 0 ? (sgd as unknown as MomentumState) : undefined;
+  const compiledOptimizer = momentum > 0 ? ({ kind: 'momentum', momentum } as const) : { kind };
   const adam = kind === 'adam' ? (optimizer as unknown as AdamState) : undefined;
   let lastLoss: tf.Scalar | undefined;
 
@@ -119,8 +123,30 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
     ];
   };
 
+  // Where the native backend computes: one graph of TensorFlow kernels, for the models that it covers.
+  const compiled =
+    custom === undefined
+      ? compileStep({ model: logitsModel, optimizer: compiledOptimizer, state: state() })
+      : "the loss is the module's own";
+  const native = typeof compiled === 'string' ? undefined : compiled;
+  let ahead = false;
+  let stepRate = learning_rate;
+  /** Brings the variables to where a compiled step has left them. */
+  const settle = () => {
+    if (ahead) native?.pull();
+    ahead = false;
+  };
+
   return {
+    coverage: typeof compiled === 'string' ? { covers: false, reason: compiled } : { covers: true },
     step(batch, rate) {
+      stepRate = rate ?? stepRate;
+      if (native !== undefined) {
+        // Of the declarative model, whose labels are classes.
+        native.run({ ...batch, labels: batch.labels as Int32Array }, stepRate);
+        ahead = true;
+        return;
+      }
       if (rate !== undefined) {
         if (adam !== undefined) adam.learningRate = rate;
         sgd?.setLearningRate(rate);
@@ -137,8 +163,9 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
         lastLoss = tf.keep(value);
       });
     },
-    loss: () => lastLoss?.dataSync()[0] ?? Number.NaN,
+    loss: () => native?.loss() ?? lastLoss?.dataSync()[0] ?? Number.NaN,
     evaluate(batch) {
+      settle();
       if (custom !== undefined) return custom.evaluate(batch);
       return tf.tidy(() => {
         const { x, y } = inputs(batch);
@@ -148,16 +175,30 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
         return { lossSum: loss.dataSync()[0] ?? Number.NaN, correct: correct.dataSync()[0] ?? 0 };
       });
     },
-    snapshot: () =>
-      state().map(({ name, variable }) => ({
+    snapshot() {
+      settle();
+      return state().map(({ name, variable }) => ({
         name,
         shape: variable.shape,
         values: variable.dataSync() as Float32Array,
-      })),
-    restore: (tensors) => assign('checkpoint has', state(), tensors),
-    load: (tensors) => assign('initial weights have', weights, tensors),
-    exportModel: () => exportModel(model),
+      }));
+    },
+    restore(tensors) {
+      assign('checkpoint has', state(), tensors);
+      native?.push();
+      ahead = false;
+    },
+    load(tensors) {
+      settle();
+      assign('initial weights have', weights, tensors);
+      native?.push();
+    },
+    exportModel() {
+      settle();
+      return exportModel(model);
+    },
     dispose() {
+      native?.dispose();
       lastLoss?.dispose();
       optimizer.dispose();
       // logitsModel shares its layers with model, which owns them.

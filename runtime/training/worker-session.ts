@@ -1,6 +1,6 @@
 import { concat, utf8 } from '../crypto/bytes.ts';
 import { SecureTrainingError } from '../errors.ts';
-import { startBackend } from './backend.ts';
+import { type StartBackendOptions, startBackend } from './backend.ts';
 import { type BrokerLink, brokerLink } from './broker-link.ts';
 import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
 import { probeConfinement } from './confinement.ts';
@@ -30,18 +30,18 @@ type StartFrame = Extract<Frame, { type: 'START' | 'RESUME' }>;
  * Ends with an ERROR frame where it fails; text of errors that are not ours stays in stderr, which the broker keeps to itself.
  * @returns whether a model was handed back
  */
-export async function serveSession(channel: FrameChannel, wasmDir: string): Promise<boolean> {
+export async function serveSession(channel: FrameChannel, backend: StartBackendOptions): Promise<boolean> {
   const at: Place = { modules: [], step: 0 };
   try {
     await channel.send('CONFINEMENT', probeConfinement());
-    await channel.send('READY', await startBackend(wasmDir));
+    await channel.send('READY', await startBackend(backend));
     const frame = await channel.receive();
     if (frame === undefined) return false;
     if (frame.type !== 'START' && frame.type !== 'RESUME') {
       throw new SecureTrainingError('EVIDENCE_MALFORMED', `first frame is ${frame.type}, wanted START or RESUME`);
     }
     at.modules = moduleFiles(frame.header.config);
-    const modules = await loadCustomModules(wasmDir, frame.header.config);
+    const modules = await loadCustomModules(backend.wasmDir, frame.header.config);
     await train(channel, frame, modules, at);
     return true;
   } catch (error) {

@@ -9,13 +9,14 @@ import { blobStore } from '../../runtime/azure/blob-store.ts';
 import { NODE_BINARY, TRAINER_BUNDLE } from '../../runtime/catalogue.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import { buildTrainerBundle } from '../bundle.ts';
+import { buildTrainerBundle, NATIVE_DIR, NATIVE_FILES } from '../bundle.ts';
 import { openContext } from '../context.ts';
 import { checkCustom } from '../custom/check-custom.ts';
 import { customOf } from '../custom/custom-trainer.ts';
 import { bytes } from '../progress.ts';
 
 interface PublishFlags {
+  readonly native?: boolean;
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly config?: string;
@@ -25,6 +26,7 @@ interface PublishFlags {
 export function publishTrainerCommand(): Command {
   return new Command('publish-trainer')
     .description('build the trainer bundle, print what is in it, and put it and its Node into the store by digest')
+    .option('--native', 'with the native engine of npm run setup:native in it: 850 MB, and far faster')
     .option('--dry-run', 'build and print, upload nothing')
     .option('-c, --config <file>', 'training configuration whose custom modules go in (default: none)')
     .option('--json', 'machine-readable output')
@@ -33,22 +35,24 @@ export function publishTrainerCommand(): Command {
       'after',
       '\nExample:\n  $ ctrain publish-trainer --deployment deployment.json\n\nThe digests it prints go into the environment file of the training stack and into every agreement.',
     )
-    .action(async ({ dryRun, json, config, deployment }: PublishFlags) => {
+    .action(async ({ native, dryRun, json, config, deployment }: PublishFlags) => {
       const named = await customOf(config);
       if (named !== undefined) await checkCustom(named.custom, named.config);
       const folder = await mkdtemp(join(tmpdir(), 'ctrain-bundle-'));
       try {
         const file = join(folder, TRAINER_BUNDLE);
-        const { sha256, files, inputs } = await buildTrainerBundle(
-          file,
-          named === undefined ? {} : { custom: named.custom },
-        );
+        const { sha256, files, inputs } = await buildTrainerBundle(file, {
+          ...(named === undefined ? {} : { custom: named.custom }),
+          ...(native === true ? { nativeDir: NATIVE_DIR } : {}),
+        });
         const custom = named === undefined ? {} : { customCode: named.custom.sha256 };
         if (json === true) {
           console.log(JSON.stringify({ sha256, files, inputs, ...custom }));
         } else {
           console.log('trusted computing base of the trainer, bytes by package:');
           for (const [name, size] of Object.entries(inputs)) console.log(`  ${bytes(size).padStart(9)}  ${name}`);
+          const libraries = NATIVE_FILES.filter((name) => files[name] !== undefined);
+          for (const name of libraries) console.log(`  ${bytes(files[name] ?? 0).padStart(9)}  ${name}`);
           console.log(`sha256 ${sha256}`);
           if (named !== undefined) console.log(`custom code ${named.custom.sha256}`);
         }

@@ -40,7 +40,7 @@ export function classNames({ preprocessing, content }: OpenedModel): readonly st
 export async function* predictRows(model: OpenedModel, inputPath: string): AsyncGenerator<Prediction[]> {
   const { schema } = model.preprocessing;
   const names = classNames(model);
-  await startBackend(wasmFolder());
+  await startBackend({ wasmDir: wasmFolder() });
   const predictor = await loadPredictor(model);
   try {
     if (predictor.inputs !== schema.featureCount || predictor.outputs !== names.length) {

@@ -83,7 +83,8 @@ export async function watchRun(context: Context, runId: string, show: (state: St
       );
     }
     if (status !== undefined) show(stateOf(status));
-    missed = (await currentMachineState(context)) === 'running' ? 0 : missed + 1;
+    // A start takes long where the bundle is large.
+    missed = ['starting', 'running'].includes(await currentMachineState(context)) ? 0 : missed + 1;
     if (missed > GONE_AFTER_POLLS) {
       throw new SecureTrainingError(
         'UNAVAILABLE',

@@ -12,7 +12,7 @@ import { parseTrainingConfig } from '../../../runtime/training-config.ts';
 const WASM = import.meta.resolve('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm');
 
 beforeAll(async () => {
-  const info = await startBackend(dirname(fileURLToPath(WASM)));
+  const info = await startBackend({ wasmDir: dirname(fileURLToPath(WASM)) });
   expect(info).toMatchObject({ backend: 'wasm', simd: true, threads: 1 });
 });
 
@@ -63,6 +63,7 @@ test('the power that tfjs would compute again is not the product that Adam holds
 
 test('learns, evaluates over what it learned, and keeps no tensor', () => {
   const engine = createEngine(configOf('adam'));
+  expect(engine.coverage).toEqual({ covers: false, reason: 'the backend is wasm, not native' });
   engine.step(batchOf(0));
   const before = engine.evaluate(batchOf(0));
   const { numTensors } = tf.memory();

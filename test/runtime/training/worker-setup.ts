@@ -1,14 +1,17 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeShard } from '../../../runtime/data/arrow-shard.ts';
 import { type RunWorkerOptions, startWorker, type WorkerHandle } from '../../../runtime/training/broker-side.ts';
 import type { InputSchema } from '../../../runtime/training/frames.ts';
 import { parseTrainingConfig, type TrainingConfig } from '../../../runtime/training-config.ts';
-import { bundleTrainer } from '../../../scripts/bundle.ts';
+import { bundleTrainer, NATIVE_FILES } from '../../../scripts/bundle.ts';
 
-/** A bundled worker in a folder of its own, with nothing else in it. */
-export async function bundledWorker(): Promise<{
+/**
+ * A bundled worker in a folder of its own, with nothing else in it.
+ * @param nativeDir where the native engine is; its files are copied after bundling, 850 MB need not go through memory
+ */
+export async function bundledWorker(nativeDir?: string): Promise<{
   start(confine?: boolean): Promise<WorkerHandle>;
   dir: string;
   remove(): Promise<void>;
@@ -16,8 +19,15 @@ export async function bundledWorker(): Promise<{
   const parent = await mkdtemp(join(tmpdir(), 'ctrain-worker-'));
   const dir = join(parent, 'bundle');
   await mkdir(dir);
-  const { entries } = await bundleTrainer({ only: ['worker'] });
+  const empty = join(parent, 'native');
+  await mkdir(empty);
+  for (const name of NATIVE_FILES) await writeFile(join(empty, name), '');
+  const { entries } = await bundleTrainer({
+    only: ['worker'],
+    ...(nativeDir === undefined ? {} : { nativeDir: empty }),
+  });
   for (const { name, bytes } of entries) await writeFile(join(dir, name), bytes);
+  if (nativeDir !== undefined) for (const name of NATIVE_FILES) await copyFile(join(nativeDir, name), join(dir, name));
   const start = (confine = true) =>
     startWorker({ node: process.execPath, script: join(dir, 'worker.mjs'), bundleDir: dir, confine });
   return { start, dir, remove: () => rm(parent, { recursive: true }) };

@@ -9,7 +9,7 @@ import { privacyObstacles } from '../../../../runtime/training/privacy/row-layer
 
 const wasm = import.meta.resolve('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm');
 // Before the models below are made, not before the first test.
-await startBackend(dirname(fileURLToPath(wasm)));
+await startBackend({ wasmDir: dirname(fileURLToPath(wasm)) });
 
 const seeded = (seed: number) => tfl.initializers.randomUniform({ minval: -0.5, maxval: 0.5, seed });
 

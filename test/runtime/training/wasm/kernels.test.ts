@@ -7,7 +7,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { startBackend } from '../../../../runtime/training/backend.ts';
 
 const wasm = import.meta.resolve('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm');
-beforeAll(() => startBackend(dirname(fileURLToPath(wasm))));
+beforeAll(() => startBackend({ wasmDir: dirname(fileURLToPath(wasm)) }));
 
 /** The same computation on both backends; values come from a seed, so that nothing has to be moved between them. */
 async function onBoth(compute: () => tf.Tensor[]): Promise<[Float32Array[], Float32Array[]]> {

@@ -1,0 +1,57 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { createEngine } from '../../../../runtime/training/engine.ts';
+import { parseTrainingConfig } from '../../../../runtime/training-config.ts';
+import { hasNative, startNative } from './setup.ts';
+
+const configOf = (optimizer: 'adam' | 'sgd') =>
+  parseTrainingConfig({
+    training: { input_size: 6, hidden_size: 8, output_size: 3, optimizer, learning_rate: 0.05 },
+  });
+
+function batchOf(step: number) {
+  const rows = 5 + (step % 3);
+  const features = Float32Array.from({ length: rows * 6 }, (_, i) => Math.sin(i * 7 + step));
+  const labels = Int32Array.from({ length: rows }, (_, i) => (i + step) % 3);
+  return { features, labels, rows };
+}
+
+const bits = (engine: ReturnType<typeof createEngine>) =>
+  engine.snapshot().map(({ name, values }) => [name, [...new Uint32Array(values.slice().buffer)].join()]);
+
+describe.skipIf(!hasNative)('an engine on the native backend', () => {
+  beforeAll(startNative);
+
+  test.each(['adam', 'sgd'] as const)('%s: a snapshot at any step goes on to the same bits', (optimizer) => {
+    const whole = createEngine(configOf(optimizer));
+    const snapshots = [whole.snapshot()];
+    for (let step = 0; step < 6; step++) {
+      whole.step(batchOf(step));
+      snapshots.push(whole.snapshot());
+    }
+    const expected = bits(whole);
+    for (const [from, snapshot] of snapshots.entries()) {
+      const resumed = createEngine(configOf(optimizer));
+      resumed.restore(snapshot);
+      for (let step = from; step < 6; step++) resumed.step(batchOf(step));
+      expect(bits(resumed)).toEqual(expected);
+      resumed.dispose();
+    }
+    whole.dispose();
+  });
+
+  test('evaluates and exports what it has learned', async () => {
+    const engine = createEngine(configOf('adam'));
+    expect(engine.coverage).toEqual({ covers: true });
+    expect(engine.loss()).toBeNaN();
+    const before = engine.evaluate(batchOf(0));
+    const { weights: untrained } = await engine.exportModel();
+    for (let step = 0; step < 100; step++) engine.step(batchOf(0));
+    const after = engine.evaluate(batchOf(0));
+    expect(after.lossSum).toBeLessThan(before.lossSum / 10);
+    expect(after.correct).toBe(5);
+    expect(engine.loss()).toBeCloseTo(after.lossSum / 5, 2);
+    const { weights } = await engine.exportModel();
+    expect(weights).not.toEqual(untrained);
+    engine.dispose();
+  });
+});
