@@ -7,6 +7,7 @@ import { openShard } from './data/open-shard.ts';
 import type { ReleasedKey } from './environment.ts';
 import { SecureTrainingError } from './errors.ts';
 import { chooseSlot, parseKeySlots, type Slot, vaultKeyId } from './keys/slots.ts';
+import { mixedRows } from './mixture.ts';
 import { readBlob } from './queue.ts';
 import type { AgreedDataset } from './statements/agreement.ts';
 import {
@@ -24,6 +25,8 @@ export interface OpenDatasets {
   readonly schema: DatasetSchema;
   /** Rows of each shard, by split, in agreement and manifest order. */
   readonly shards: Readonly<Record<Split, readonly number[]>>;
+  /** Rows that an epoch takes of each train shard, where the configuration mixes datasets by weight. */
+  readonly drawn: readonly number[] | undefined;
   /** All content keys, in agreement and manifest order: what a resume tag is derived from. */
   readonly ceks: readonly KeyObject[];
   readonly manifests: readonly ReceiptManifest[];
@@ -47,6 +50,8 @@ interface OpenObject {
   readonly cek: KeyObject;
   readonly manifestDigest: string;
   readonly keyId: string;
+  readonly ownerId: string;
+  readonly dataset: string;
 }
 
 /**
@@ -75,7 +80,9 @@ export async function openDatasets(
         const own = slots.objects[object.name] ?? [];
         const cek = openKey(released, object, own, manifest.ownerId);
         const keyId = vaultKeyId(released.owner);
-        objects.push({ prefix: agreed.prefix, object, slots: own, cek, manifestDigest: digest, keyId });
+        const { ownerId } = manifest;
+        const { prefix, dataset } = agreed;
+        objects.push({ prefix, object, slots: own, cek, manifestDigest: digest, keyId, ownerId, dataset });
       }
       manifests.push({ ownerId: manifest.ownerId, dataset: agreed.dataset, version: agreed.version, digest });
     }
@@ -92,6 +99,10 @@ export async function openDatasets(
   return {
     schema,
     shards: { train: rows('train'), validation: rows('validation'), test: rows('test') },
+    drawn: mixedRows(
+      bySplit('train').map(({ object, ownerId, dataset }) => ({ rows: object.rows, ownerId, dataset })),
+      config.training.dataset_weights,
+    ),
     ceks: objects.map(({ cek }) => cek),
     manifests,
     describe: (split, index) => {

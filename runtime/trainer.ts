@@ -326,6 +326,7 @@ async function train(
       config: agreement.configuration,
       schema: data.schema,
       shards: data.shards,
+      ...(data.drawn === undefined ? {} : { drawn: data.drawn }),
       ...(initialWeights === undefined ? {} : { initialWeights }),
       ...(resume === undefined ? {} : { resume: resume.bytes }),
       openShard,

@@ -1,5 +1,17 @@
 import { SecureTrainingError } from './errors.ts';
 import { nearest } from './nearest.ts';
+import {
+  check,
+  defaults,
+  FIELDS,
+  isOptional,
+  isRecord,
+  LONGEST_TEXT,
+  MOST_WEIGHT,
+  NAMES,
+  show,
+  type TrainingField,
+} from './training-fields.ts';
 
 /** A complete run configuration; {@link parseTrainingConfig} fills the defaults in. */
 export interface TrainingConfig {
@@ -42,105 +54,16 @@ export interface TrainingConfig {
      * @default - they are Arrow files
      */
     readonly dataset?: string;
+    /**
+     * How much each dataset gives to an epoch, by name (`owner id/name` where two owners use one): a number above 0 each, only their
+     * proportion counts.
+     * @default - every row once
+     */
+    readonly dataset_weights?: Readonly<Record<string, number>>;
     /** SHA-256 (hex) of a safetensors file to start from. @default - the seed decides */
     readonly initial_weights?: string;
   };
 }
-
-export type TrainingField = keyof TrainingConfig['training'];
-
-/** Below the folder of the configuration: nothing of a machine's own paths stands in an agreement. */
-const MODULE_PATH = /^(?:\.\/)?(?:[\w-][\w.-]*\/)*[\w-][\w.-]*\.[cm]?[jt]s$/;
-const LONGEST_TEXT = 200;
-
-interface FieldDefinition {
-  readonly doc: string;
-  readonly kind: 'whole' | 'number' | 'text' | readonly string[];
-  /** Of a text, which may be left out and then is not there at all. */
-  readonly form?: { readonly pattern: RegExp; readonly wanted: string };
-  /** Lowest and highest value. */
-  readonly range?: readonly [number, number];
-  /** Whether the lowest value itself is refused. */
-  readonly above?: true;
-  /** @default - must be given, or fitted to the data */
-  readonly default?: number | string;
-  /**
-   * Left out of the canonical form where it has its default. So it is with every field younger than the first agreements: the default
-   * is what a trainer did before the field was there, so what was agreed and digested then still says the same in the same bytes.
-   */
-  readonly omitted?: true;
-}
-
-const whole = (doc: string, low: number, high: number, preset?: number): FieldDefinition => ({
-  doc,
-  kind: 'whole',
-  range: [low, high],
-  ...(preset === undefined ? {} : { default: preset }),
-});
-
-function moduleField(doc: string, field: string): FieldDefinition {
-  const wanted = `a file such as ./${field}.ts in the configuration's folder`;
-  return { doc, kind: 'text', form: { pattern: MODULE_PATH, wanted } };
-}
-
-/** The one definition: parsing, overriding, canonical order and the editors' JSON Schema are all derived from it. */
-const FIELDS: Readonly<Record<TrainingField, FieldDefinition>> = {
-  input_size: whole('Features of one row.', 1, 1_000_000),
-  hidden_size: whole('Units of the hidden layer (relu).', 1, 65_536),
-  output_size: whole('Classes (softmax).', 1, 65_536),
-  epochs: whole('How often every row is learned from.', 1, 100_000, 3),
-  batch_size: whole('Rows of one gradient step.', 1, 65_536, 128),
-  optimizer: { doc: 'How gradients become steps.', kind: ['adam', 'sgd'], default: 'adam' },
-  learning_rate: {
-    doc: 'Size of a step, before the schedule.',
-    kind: 'number',
-    range: [0, 10],
-    above: true,
-    default: 0.001,
-  },
-  seed: whole('Decides initial weights and the order of rows.', 0, 2 ** 31 - 1, 42),
-  checkpoint_steps: whole('Steps between two sealed checkpoints.', 1, 1_000_000_000, 200),
-  shuffle_rows: whole('Rows that are shuffled together.', 1, 10_000_000, 32_768),
-  momentum: {
-    doc: 'Share of the last step that is kept (optimizer sgd only).',
-    kind: 'number',
-    range: [0, 0.9999],
-    default: 0,
-    omitted: true,
-  },
-  schedule: {
-    doc: 'Learning rate over the steps: constant, cosine to 0 at the last step, or a factor every decay_steps.',
-    kind: ['constant', 'cosine', 'step'],
-    default: 'constant',
-    omitted: true,
-  },
-  warmup_steps: {
-    ...whole('First steps, over which the learning rate rises linearly.', 0, 1_000_000_000, 0),
-    omitted: true,
-  },
-  decay_steps: { ...whole('Steps between two decays (schedule step).', 1, 1_000_000_000, 1000), omitted: true },
-  decay_factor: {
-    doc: 'What a decay multiplies the learning rate by (schedule step).',
-    kind: 'number',
-    range: [0, 1],
-    above: true,
-    default: 0.1,
-    omitted: true,
-  },
-  early_stopping_epochs: {
-    ...whole('Epochs without a lower validation loss after which training ends; 0 never.', 0, 100_000, 0),
-    omitted: true,
-  },
-  model: moduleField("Module with a model of one's own (docs/custom-models.md).", 'model'),
-  dataset: moduleField('Module that opens the sealed objects (docs/custom-models.md).', 'dataset'),
-  initial_weights: {
-    doc: 'SHA-256 of a safetensors file to start from.',
-    kind: 'text',
-    form: { pattern: /^[0-9a-f]{64}$/, wanted: '64 lower-case hex digits' },
-  },
-};
-
-const NAMES = Object.keys(FIELDS) as TrainingField[];
 
 /**
  * Checks a configuration and fills in what is left out; `{"training":{"input_size":784,"hidden_size":512,"output_size":10}}` is complete.
@@ -169,7 +92,7 @@ export function parseTrainingConfig(
   }
   if (failures.length > 0) throw invalid(source, failures);
   const canonical = NAMES.filter((field) =>
-    FIELDS[field].kind === 'text' || FIELDS[field].omitted ? merged[field] !== FIELDS[field].default : true,
+    isOptional(FIELDS[field]) ? merged[field] !== FIELDS[field].default : true,
   );
   return {
     training: Object.fromEntries(
@@ -197,13 +120,18 @@ export function parseOverride(text: string): Partial<Record<TrainingField, unkno
   const field = name as TrainingField;
   const numeric = FIELDS[field].kind === 'whole' || FIELDS[field].kind === 'number';
   // Number('') is 0, and Number('0x10') 16: only what JSON calls a number.
-  const typed = numeric && /^-?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(value) ? Number(value) : value;
+  const structured = FIELDS[field].kind === 'weights';
+  const typed = structured
+    ? parsed(value)
+    : numeric && /^-?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(value)
+      ? Number(value)
+      : value;
   const problem = check(FIELDS[field], typed);
   if (problem !== undefined) throw invalid('--set', [`${path}: ${problem}`]);
   return { [field]: typed };
 }
 
-const JSON_TYPES = { whole: 'integer', number: 'number', text: 'string' } as const;
+const JSON_TYPES = { whole: 'integer', number: 'number', text: 'string', weights: 'object' } as const;
 
 /** JSON Schema (draft 2020-12) for editors; what a command line fits to the data is not required of a file. */
 export function trainingSchema(): object {
@@ -215,6 +143,9 @@ export function trainingSchema(): object {
       {
         description: doc,
         ...(typeof kind === 'object' ? { enum: kind } : { type: JSON_TYPES[kind] }),
+        ...(kind === 'weights'
+          ? { additionalProperties: { type: 'number', exclusiveMinimum: 0, maximum: MOST_WEIGHT } }
+          : {}),
         ...(form === undefined ? {} : { pattern: form.pattern.source, maxLength: LONGEST_TEXT }),
         ...(low === undefined ? {} : above ? { exclusiveMinimum: low } : { minimum: low }),
         ...(high === undefined ? {} : { maximum: high }),
@@ -235,46 +166,19 @@ export function trainingSchema(): object {
   };
 }
 
-function defaults(): Record<string, unknown> {
-  return Object.fromEntries(
-    NAMES.filter((name) => FIELDS[name].default !== undefined).map((name) => [name, FIELDS[name].default]),
-  );
-}
-
-function check({ kind, range, above, form }: FieldDefinition, value: unknown): string | undefined {
-  if (form !== undefined) {
-    if (value === undefined) return undefined;
-    const fits = typeof value === 'string' && value.length <= LONGEST_TEXT && form.pattern.test(value);
-    return fits ? undefined : `found ${show(value)}, wanted ${form.wanted}`;
+/** What is no JSON stays as it is, and is refused. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
   }
-  const [low = 0, high = Number.MAX_SAFE_INTEGER] = range ?? [];
-  if (typeof kind === 'object') {
-    const wanted = `${kind.slice(0, -1).join(', ')} or ${kind.at(-1)}`;
-    return kind.some((each) => each === value) ? undefined : `found ${show(value)}, wanted ${wanted}`;
-  }
-  const inside = typeof value === 'number' && value <= high && (above ? value > low : value >= low);
-  if (inside && (kind === 'number' || Number.isSafeInteger(value))) return undefined;
-  const wanted =
-    kind === 'whole'
-      ? `a whole number from ${low} to ${high}`
-      : above
-        ? `a number above ${low}, at most ${high}`
-        : `a number from ${low} to ${high}`;
-  return `found ${show(value)}, wanted ${wanted}`;
 }
 
 function unknownKeys(value: Record<string, unknown>, known: readonly string[], prefix: string): string[] {
   return Object.keys(value)
     .filter((key) => !known.includes(key))
     .map((key) => `${prefix}${key}: unknown key, did you mean ${prefix}${nearest(key, known)}?`);
-}
-
-function show(value: unknown): string {
-  return value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 60);
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function invalid(source: string, failures: readonly string[]): SecureTrainingError {

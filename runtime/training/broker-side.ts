@@ -51,6 +51,11 @@ export interface RunWorkerOptions {
   /** Rows of each shard by split (`train`, and where present `validation` and `test`). */
   readonly shards: Readonly<Record<string, readonly number[]>>;
   /**
+   * Rows that an epoch takes of each train shard, where datasets are mixed by weight.
+   * @default - every row once
+   */
+  readonly drawn?: readonly number[];
+  /**
    * A checkpoint of the same run to go on from.
    * @default - from the first step
    */
@@ -170,7 +175,8 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
   const silence = custom ? watchSilence(worker, server, options.silenceInMs ?? SILENCE_MS, fail) : undefined;
   try {
     const { featureCount, dtype, classes, normalisation } = schema;
-    const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards };
+    const mixed = options.drawn === undefined ? {} : { drawn: options.drawn };
+    const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards, ...mixed };
     channel.send(resume === undefined ? 'START' : 'RESUME', header, resume ?? initialWeights).catch(worker.stop);
     for (;;) {
       const frame = await nextFrame(channel, worker.ended, modules);

@@ -16,11 +16,12 @@ export interface TrainerState {
 }
 
 /** Digest of what must be equal for a checkpoint to be a checkpoint of this run. */
-export function runFingerprint({ config, schema, shards }: StartHeader): string {
+export function runFingerprint({ config, schema, shards, drawn }: StartHeader): string {
   const training = Object.entries(config.training).sort(([a], [b]) => (a < b ? -1 : 1));
   const rows = Object.entries(shards).sort(([a], [b]) => (a < b ? -1 : 1));
   const input = [schema.featureCount, schema.dtype, schema.classes, schema.normalisation];
-  return toHex(sha256(utf8(JSON.stringify(['ctrain/run/v1', training, rows, input]))));
+  const mixed = drawn === undefined ? [] : [drawn];
+  return toHex(sha256(utf8(JSON.stringify(['ctrain/run/v1', training, rows, input, ...mixed]))));
 }
 
 /** A safetensors file; everything but the tensors stands as JSON in its metadata. */

@@ -1,7 +1,7 @@
 import { allocateLabels, type FeatureArray, type LabelArray } from '../data/arrow-shard.ts';
 import type { Batch } from './engine.ts';
 import type { InputSchema } from './frames.ts';
-import { type Position, rowOrder, type Window, windowsFrom } from './order.ts';
+import { drawnRows, type Position, rowOrder, type Window, windowsFrom } from './order.ts';
 
 /** The rows of one shard, checked against schema and configuration. */
 export interface ShardRows {
@@ -14,6 +14,11 @@ export interface FeedOptions {
   readonly seed: number;
   readonly epochs: number;
   readonly shardRows: readonly number[];
+  /**
+   * Rows that an epoch takes of each shard, where datasets are mixed by weight.
+   * @default shardRows, every row once
+   */
+  readonly drawn?: readonly number[];
   readonly bufferRows: number;
   readonly batchRows: number;
   readonly schema: InputSchema;
@@ -30,11 +35,11 @@ export interface Feed {
 
 export function createFeed(options: FeedOptions): Feed {
   const { schema, seed, batchRows } = options;
-  const rowsPerEpoch = options.shardRows.reduce((sum, rows) => sum + rows, 0);
+  const drawn = options.drawn ?? options.shardRows;
+  const rowsPerEpoch = drawn.reduce((sum, rows) => sum + rows, 0);
   const normalise = normaliser(schema);
-  const windows = oneAhead(
-    windowsFrom(seed, options.epochs, options.shardRows, options.bufferRows, options.from),
-    (window) => loadWindow(window, options),
+  const windows = oneAhead(windowsFrom(seed, options.epochs, drawn, options.bufferRows, options.from), (window) =>
+    loadWindow(window, drawn, options),
   );
   const features = new Float32Array(batchRows * schema.featureCount);
   const batch = { features, labels: allocateLabels(batchRows, schema.classes) };
@@ -114,17 +119,30 @@ interface LoadedWindow {
 }
 
 /** One contiguous copy of a window's shards: a row is then found by its index alone, and the shards' bytes are free again. */
-async function loadWindow(window: Window, { fetch, schema, seed, shardRows }: FeedOptions): Promise<LoadedWindow> {
+async function loadWindow(
+  window: Window,
+  drawn: readonly number[],
+  { fetch, schema, seed, shardRows }: FeedOptions,
+): Promise<LoadedWindow> {
   const values = window.rows * schema.featureCount;
   const features = schema.dtype === 'uint8' ? new Uint8Array(values) : new Float32Array(values);
   const labels = allocateLabels(window.rows, schema.classes);
   let filled = 0;
   const copies = window.shards.map((shard) => {
     const start = filled;
-    filled += shardRows[shard] ?? 0;
+    const count = drawn[shard] ?? 0;
+    filled += count;
     return fetch(shard).then((rows) => {
-      features.set(rows.features, start * schema.featureCount);
-      labels.set(rows.labels, start);
+      if (count === shardRows[shard]) {
+        features.set(rows.features, start * schema.featureCount);
+        labels.set(rows.labels, start);
+        return;
+      }
+      const width = schema.featureCount;
+      drawnRows(seed, window.epoch, shard, rows.rows, count).forEach((row, i) => {
+        features.set(rows.features.subarray(row * width, (row + 1) * width), (start + i) * width);
+        labels[start + i] = rows.labels[row] ?? 0;
+      });
     });
   });
   await Promise.all(copies);

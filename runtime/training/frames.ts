@@ -51,6 +51,11 @@ export interface StartHeader {
   readonly config: TrainingConfig;
   readonly schema: InputSchema;
   readonly shards: Readonly<Record<string, readonly number[]>>;
+  /**
+   * Rows that an epoch takes of each train shard, where datasets are mixed by weight.
+   * @default - every row once
+   */
+  readonly drawn?: readonly number[];
 }
 
 export interface ShardHeader {

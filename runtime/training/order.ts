@@ -49,6 +49,21 @@ export function rowOrder(seed: number, window: Window): Uint32Array {
   return permutation(window.rows, generator(`rows|${seed}|${window.epoch}|${window.index}`));
 }
 
+/**
+ * Which rows of a shard an epoch learns from where it takes more or fewer than there are: all of them as often as they fit, and for
+ * what is left over some, others in each epoch.
+ */
+export function drawnRows(seed: number, epoch: number, shard: number, rows: number, drawn: number): Uint32Array {
+  const result = new Uint32Array(drawn);
+  const whole = rows === 0 ? 0 : drawn - (drawn % rows);
+  for (let i = 0; i < whole; i++) result[i] = i % rows;
+  if (whole < drawn) {
+    const some = permutation(rows, generator(`drawn|${seed}|${epoch}|${shard}`));
+    result.set(some.subarray(0, drawn - whole), whole);
+  }
+  return result;
+}
+
 /** Every window still to come, epoch after epoch; the first one may be partly done. */
 export function* windowsFrom(
   seed: number,

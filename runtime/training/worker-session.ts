@@ -77,7 +77,7 @@ async function train(
   if (objective !== undefined) await channel.send('BUILT', { metrics: objective.metrics.join() });
   const open = modules.dataset === undefined ? undefined : shardOpener(modules.dataset, start);
   const link = brokerLink(channel, start, open);
-  const rows = rowsOf(start, 'train');
+  const rows = start.drawn?.reduce((sum, count) => sum + count, 0) ?? rowsOf(start, 'train');
   const steps = training.epochs * Math.ceil(rows / training.batch_size);
   const rateOf = learningRates(start.config, steps);
   const history: Metric[] = [];
@@ -119,6 +119,7 @@ async function train(
     seed: training.seed,
     epochs: training.epochs,
     shardRows: start.shards.train ?? [],
+    ...(start.drawn === undefined ? {} : { drawn: start.drawn }),
     bufferRows: training.shuffle_rows,
     batchRows: training.batch_size,
     schema: start.schema,
@@ -181,7 +182,7 @@ async function finish(channel: FrameChannel, engine: Engine, link: BrokerLink, s
   engine.dispose();
 }
 
-function checkStart({ config, schema, shards }: StartHeader): void {
+function checkStart({ config, schema, shards, drawn }: StartHeader): void {
   const { input_size, output_size } = config.training;
   const failures: string[] = [];
   if (input_size !== schema.featureCount) {
@@ -197,6 +198,8 @@ function checkStart({ config, schema, shards }: StartHeader): void {
   if ((config.training.early_stopping_epochs ?? 0) > 0 && (shards.validation ?? []).every((rows) => rows === 0)) {
     failures.push('early_stopping_epochs is set, the validation split has no rows');
   }
+  if (drawn !== undefined && drawn.length !== (shards.train ?? []).length)
+    failures.push('drawn is not one number a shard');
   if ((shards.train ?? []).every((rows) => rows === 0)) failures.push('the train split has no rows');
   if (failures.length > 0) throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });
 }

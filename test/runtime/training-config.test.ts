@@ -73,6 +73,18 @@ test.each([
   [{ decay_steps: 0 }, 'training.decay_steps: found 0, wanted a whole number from 1 to 1000000000'],
   [{ decay_factor: 2 }, 'training.decay_factor: found 2, wanted a number above 0, at most 1'],
   [{ early_stopping_epochs: 0.5 }, 'training.early_stopping_epochs: found 0.5, wanted a whole number from 0 to 100000'],
+  [
+    { dataset_weights: {} },
+    'training.dataset_weights: found {}, wanted a number above 0, at most 1000000, for each dataset by name',
+  ],
+  [
+    { dataset_weights: { a: 0 } },
+    'training.dataset_weights: found {"a":0}, wanted a number above 0, at most 1000000, for each dataset by name',
+  ],
+  [
+    { dataset_weights: [1] },
+    'training.dataset_weights: found [1], wanted a number above 0, at most 1000000, for each dataset by name',
+  ],
   [{ epoch: 3 }, 'training.epoch: unknown key, did you mean training.epochs?'],
 ])('refuses %j', (change, failure) => {
   expect(() => parseTrainingConfig({ training: { ...good, ...change } }, 'training.json')).toThrow(

@@ -160,6 +160,19 @@ test('abort: a last checkpoint, then the reason; going on from it gives the same
   expect(result.model).toEqual(whole.result.model);
 });
 
+test('mixed by weight: going on from any checkpoint gives the same model, and not that of rows that come once each', async () => {
+  const mixed = { ...testData(), drawn: [74, 20, 3, 23, 51] };
+  const checkpoints: Uint8Array[] = [];
+  const whole = await run({ ...mixed, onCheckpoint: async (_, bytes) => void checkpoints.push(bytes) });
+  const resume = checkpoints[7];
+  if (resume === undefined) throw new Error('no eighth checkpoint');
+  expect((await run({ ...mixed, resume })).model).toEqual(whole.model);
+  expect((await run(testData())).model).not.toEqual(whole.model);
+  await expect(run({ ...testData(), resume })).rejects.toThrow(
+    error('CONFIG_INVALID', 'checkpoint belongs to another configuration or other data'),
+  );
+});
+
 test('at most two shards are asked for at a time, and each step of the order is the worker’s', async () => {
   const data = testData();
   let open = 0;

@@ -54,6 +54,38 @@ test('going on after any batch gives the batches that are left', async () => {
   }
 });
 
+test('mixed by weight: each shard gives what it is to, rows once more or left out are others each epoch', async () => {
+  const drawn = [7, 3, 2, 0, 6];
+  const feed = createFeed(options({ drawn, epochs: 3 }));
+  const epochs = [await epochOf(feed), await epochOf(feed), await epochOf(feed)].map((batches) => batches.flat());
+  const starts = [0, 3, 10, 11, 11];
+  for (const rows of epochs) {
+    expect(rows).toHaveLength(18);
+    drawn.forEach((count, shard) => {
+      const [start, size] = [starts[shard] ?? 0, shardRows[shard] ?? 0];
+      const own = rows.filter((row) => row >= start && row < start + size);
+      expect(own).toHaveLength(count);
+      const times = Array.from({ length: size }, (_, i) => own.filter((row) => row === start + i).length);
+      for (const each of times) expect([Math.floor(count / size), Math.ceil(count / size)]).toContain(each);
+    });
+  }
+  const left = (rows: readonly number[]) =>
+    [...Array(10).keys()].filter((row) => row >= 3 && !rows.includes(row)).join();
+  expect(new Set(epochs.map(left)).size).toBeGreaterThan(1);
+});
+
+test('mixed by weight: going on after any batch gives the batches that are left', async () => {
+  const drawn = [7, 3, 2, 0, 6];
+  const whole = createFeed(options({ drawn }));
+  const first = await epochOf(whole);
+  const second = await epochOf(whole);
+  for (let done = 0; done <= first.length; done++) {
+    const feed = createFeed(options({ drawn, from: { epoch: 0, row: Math.min(done * 4, 18) } }));
+    expect(await epochOf(feed)).toEqual(first.slice(done));
+    expect(await epochOf(feed)).toEqual(second);
+  }
+});
+
 test('a shard that cannot be had ends the feed with its error', async () => {
   const feed = createFeed(options({ fetch: () => Promise.reject(new Error('gone')) }));
   await expect(feed.next()).rejects.toThrow('gone');
