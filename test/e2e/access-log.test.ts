@@ -1,0 +1,142 @@
+import { createPrivateKey, randomUUID } from 'node:crypto';
+import type { TokenCredential } from '@azure/core-auth';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { TokenIssuer } from '../../emulator/entra.ts';
+import { ROLES } from '../../emulator/roles.ts';
+import { blobStore } from '../../runtime/azure/blob-store.ts';
+import { request } from '../../runtime/azure/request.ts';
+import { vaultClient } from '../../runtime/azure/vault.ts';
+import { SecureTrainingError } from '../../runtime/errors.ts';
+import { vaultKeyId } from '../../runtime/keys/slots.ts';
+import type { AccessEntry } from '../../scripts/run/access-log.ts';
+import { readAgreement } from '../../scripts/run/approve.ts';
+import { type Ended, run } from './cli-process.ts';
+import { type Place, startPlace, train } from './place.ts';
+
+let place: Place;
+let runId: string;
+let keyId: string;
+
+beforeAll(async () => {
+  place = await startPlace({ training: { epochs: 2 } });
+  runId = await train(place);
+  const [owner] = readAgreement(place.agreement).owners;
+  keyId = owner === undefined ? '' : vaultKeyId(owner);
+});
+afterAll(() => place?.stop());
+
+const accessLog = (...more: readonly string[]): Promise<Ended> =>
+  run(place.dir, 'access-log', '--deployment', place.emulator.deploymentFile, ...more);
+
+async function entries(...more: readonly string[]): Promise<{ code: number | null; entries: readonly AccessEntry[] }> {
+  const { code, out, err } = await accessLog('--json', ...more);
+  expect(err).toContain('deployment: ');
+  return { code, ...(JSON.parse(out) as { entries: readonly AccessEntry[] }) };
+}
+
+test('after a run every access is explained: the release by vault and trainer, every object by both', async () => {
+  const { code, entries: all } = await entries();
+  expect(all.filter(({ flag, pending }) => flag !== undefined || pending !== undefined)).toEqual([]);
+  expect(code).toBe(0);
+  const released = all.filter(({ what }) => /KeyRelease|key\.released/.test(what));
+  expect(released.map(({ source }) => source).sort()).toEqual(['trainer', 'vault']);
+  for (const entry of released) expect(entry).toMatchObject({ keyId, explained: runId, outcome: 'success' });
+  const machine = place.emulator.deployment.trainer.identityPrincipalId;
+  expect(released.find(({ source }) => source === 'vault')?.who).toBe(machine);
+  for (const { name } of place.manifest.objects) {
+    expect(all).toContainEqual(
+      expect.objectContaining({
+        what: `object.opened ${name}`,
+        keyId,
+        manifest: expect.stringMatching(/^[0-9a-f]{64}$/),
+      }),
+    );
+    expect(all).toContainEqual(
+      expect.objectContaining({ what: `GetBlob /datasets/${place.prefix}/${name}`, who: machine, explained: runId }),
+    );
+  }
+});
+
+test('people get a table, and a last line that counts', async () => {
+  const { code, out } = await accessLog('--since', '1h');
+  expect(code).toBe(0);
+  expect(out).toMatch(/^time +who +what +key, manifest +explained by\n/);
+  expect(out).toMatch(/\n[0-9,]+ accesses, 0 unexplained\n$/);
+  expect((await accessLog('--until', '2026-01-01T00:00:00Z')).out).toMatch(/\n0 accesses, 0 unexplained\n$/);
+});
+
+/** A token of the emulator's Entra for somebody it does not know. */
+function stranger(principalId: string): TokenCredential {
+  const { tenantId, entraKey } = place.emulator.state;
+  const issuer = new TokenIssuer(tenantId, createPrivateKey(entraKey));
+  const identity = { name: 'stranger', clientId: randomUUID(), principalId };
+  return {
+    getToken: async (scope) => {
+      const { token, expiresOn } = issuer.issue(identity, String(scope).replace(/\/\.default$/, ''));
+      return { token, expiresOnTimestamp: expiresOn * 1000 };
+    },
+  };
+}
+
+async function grant(principalId: string, roleId: string, scope: string): Promise<void> {
+  const { subscriptionId } = place.emulator.state;
+  const roleDefinitionId = `/subscriptions/${subscriptionId}/providers/Microsoft.Authorization/roleDefinitions/${roleId}`;
+  await request(place.context.network, {
+    what: 'role',
+    denied: 'CONFIG_INVALID',
+    as: { credential: place.context.credential, scope: 'https://management.azure.com/.default' },
+    method: 'PUT',
+    url: `https://management.azure.com${scope}/providers/Microsoft.Authorization/roleAssignments/${randomUUID()}?api-version=2022-04-01`,
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ properties: { roleDefinitionId, principalId, principalType: 'ServicePrincipal' } }),
+  });
+}
+
+/** One request about the key, by whoever, whatever comes of it. */
+async function ask(credential: TokenCredential, operation: string, body: object): Promise<void> {
+  await request(place.context.network, {
+    what: 'misuse',
+    denied: 'RELEASE_DENIED',
+    as: { credential, scope: 'https://vault.azure.net/.default' },
+    method: 'POST',
+    url: `${keyId}/${operation}?api-version=7.4`,
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  }).catch((error: unknown) => {
+    if (!(error instanceof SecureTrainingError)) throw error;
+  });
+}
+
+test('misuse is flagged, and told apart from what is not', async () => {
+  const { names } = place.emulator.state;
+  const [reader, thief] = [randomUUID(), randomUUID()];
+  const blob = `${place.prefix}/${place.manifest.objects[0]?.name}`;
+  const asReader = blobStore(
+    place.context.network,
+    stranger(reader),
+    place.emulator.deployment.storage.blobEndpoint,
+    'datasets',
+  );
+  await expect(asReader.get(blob)).rejects.toThrow();
+  await grant(reader, ROLES.storageBlobDataContributor, names.storageId);
+  expect((await asReader.get(blob))?.bytes.length).toBeGreaterThan(0);
+  await ask(stranger(thief), 'release', { target: 'x' });
+  await ask(place.context.credential, 'unwrapkey', { alg: 'RSA-OAEP-256', value: 'AA' });
+  const vault = vaultClient(place.context.network, place.context.credential, names.vaultHost);
+  const name = place.emulator.deployment.owner.keyNames[0] ?? '';
+  await vault.lockReleasePolicy(name, (await vault.getKey(name))?.releasePolicy?.data ?? new Uint8Array());
+
+  const { code, entries: open } = await entries('--unexplained');
+  expect(code).toBe(10);
+  expect(open.map(({ source, who, flag }) => [source, who, flag])).toEqual([
+    ['storage', reader, 'storage refused it'],
+    ['storage', reader, 'sealed data touched by somebody who is not known'],
+    ['vault', thief, "a release to another identity than the machines' (refused)"],
+    ['vault', place.emulator.state.operator.principalId, 'a data key used without attestation (refused)'],
+    ['vault', place.emulator.state.operator.principalId, 'a change of a data key'],
+  ]);
+  const people = await accessLog('--unexplained', '--known', reader);
+  expect(people.code).toBe(10);
+  expect(people.out).toContain('✗ a change of a data key');
+  expect(people.out).toMatch(/\n[0-9,]+ accesses, 4 unexplained\n$/);
+});
