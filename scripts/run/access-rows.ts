@@ -127,6 +127,7 @@ function linesOf(text: string): [Uint8Array, number][] {
 function csvRows(text: string, what: string): unknown[] {
   const { data, errors } = Papa.parse<Record<string, string>>(text, {
     header: true,
+    delimiter: ',',
     skipEmptyLines: true,
     // The portal writes the time zone of a column into its name.
     transformHeader: (name) => name.trim().replace(/ \[UTC\]$/, ''),

@@ -1,4 +1,6 @@
 import { createPrivateKey, randomUUID } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { TokenCredential } from '@azure/core-auth';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { TokenIssuer } from '../../emulator/entra.ts';
@@ -8,6 +10,8 @@ import { request } from '../../runtime/azure/request.ts';
 import { vaultClient } from '../../runtime/azure/vault.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { vaultKeyId } from '../../runtime/keys/slots.ts';
+import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
+import { signManifest } from '../../runtime/statements/manifest.ts';
 import type { AccessEntry } from '../../scripts/run/access-log.ts';
 import { readAgreement } from '../../scripts/run/approve.ts';
 import { type Ended, run } from './cli-process.ts';
@@ -63,6 +67,46 @@ test('people get a table, and a last line that counts', async () => {
   expect(out).toMatch(/^time +who +what +key, manifest +explained by\n/);
   expect(out).toMatch(/\n[0-9,]+ accesses, 0 unexplained\n$/);
   expect((await accessLog('--until', '2026-01-01T00:00:00Z')).out).toMatch(/\n0 accesses, 0 unexplained\n$/);
+});
+
+test('a run that is refused tells which data it was about, and is explained by itself', async () => {
+  const name = `${place.prefix}/manifest.dsse.json`;
+  const bytes = (await place.datasets.get(name))?.bytes ?? new Uint8Array();
+  const other = { ...place.manifest, version: 7 };
+  await place.datasets.put(name, serialiseEnvelope(signManifest(other, place.keys.signing)));
+  await expect(train(place)).rejects.toMatchObject({ code: 'CONSENT_MISSING' });
+  await place.datasets.put(name, bytes);
+  const { code, entries: all } = await entries();
+  expect(code).toBe(0);
+  const [refused, ended] = all.filter(({ source, outcome }) => source === 'trainer' && outcome === 'failure');
+  expect(refused).toMatchObject({
+    what: `data.opened ${place.prefix}`,
+    keyId,
+    manifest: expect.stringMatching(/^[0-9a-f]{64}$/),
+    explained: expect.stringMatching(/^run-/),
+  });
+  expect(ended).toMatchObject({ what: 'run.refused CONSENT_MISSING', explained: refused?.explained });
+});
+
+test("an owner's rotation is explained by the record they signed, to the retirement of the old version", async () => {
+  const keyFile = join(place.dir, 'ctrain-key.json');
+  const { signing, decryption, name } = place.keys;
+  const keys = [
+    { ...signing.export({ format: 'jwk' }), use: 'sig' },
+    { ...decryption.export({ format: 'jwk' }), use: 'enc' },
+  ];
+  await writeFile(keyFile, JSON.stringify({ version: 1, name, keys }));
+  const rotate = (...more: readonly string[]) =>
+    run(place.dir, 'rotate-keys', '--owner-key', keyFile, '--deployment', place.emulator.deploymentFile, ...more);
+  expect(await rotate()).toMatchObject({ code: 0 });
+  expect(await rotate('--retire', keyId)).toMatchObject({ code: 0 });
+  const { code, entries: all } = await entries();
+  expect(code).toBe(0);
+  const changes = all.filter(({ what }) => /^Key(Create|Update) /.test(what));
+  expect(changes.map(({ what, explained }) => [what.split(' ')[0], explained])).toEqual([
+    ['KeyCreate', expect.stringMatching(/^owner: rotation of /)],
+    ['KeyUpdate', expect.stringMatching(/^owner: rotation of /)],
+  ]);
 });
 
 /** A token of the emulator's Entra for somebody it does not know. */
