@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import type { Deployment } from '../../runtime/catalogue.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import { printable } from '../../runtime/shape.ts';
 import { type ChosenDeployment, chooseDeployment } from '../context.ts';
 import { count } from '../progress.ts';
 import { type AccessEntry, joinAccessLogs } from '../run/access-log.ts';
@@ -13,6 +12,7 @@ import {
   type LogFiles,
   readLogs,
 } from '../run/access-sources.ts';
+import { accessTable } from '../run/access-table.ts';
 
 const EXPLAINED = 0;
 const UNEXPLAINED = 10;
@@ -70,15 +70,14 @@ Exit codes: ${EXPLAINED} everything is explained, ${UNEXPLAINED} something is no
     .action(async (flags: AccessLogFlags) => {
       const from = timeOf(flags.since, '--since', new Date());
       const to = timeOf(flags.until, '--until', new Date());
-      const entries = (await joined(flags)).filter(
-        ({ at }) => (from === undefined || at >= from) && (to === undefined || at <= to),
-      );
+      const { all, trainerPrincipal } = await joined(flags);
+      const entries = all.filter(({ at }) => (from === undefined || at >= from) && (to === undefined || at <= to));
       const unexplained = entries.filter(({ flag }) => flag !== undefined);
       const pending = entries.filter((entry) => entry.pending !== undefined);
       const shown = flags.unexplained === true ? entries.filter((each) => isOpen(each)) : entries;
       if (flags.json === true) console.log(JSON.stringify({ entries: shown, unexplained: unexplained.length }));
       else {
-        for (const line of tableOf(shown)) console.log(line);
+        for (const line of accessTable(shown, trainerPrincipal)) console.log(line);
         console.log(`${count(entries.length)} accesses, ${count(unexplained.length)} unexplained`);
         if (pending.length > 0) console.log(`${count(pending.length)} too young to tell: export again later`);
       }
@@ -86,7 +85,7 @@ Exit codes: ${EXPLAINED} everything is explained, ${UNEXPLAINED} something is no
     });
 }
 
-async function joined(flags: AccessLogFlags): Promise<AccessEntry[]> {
+async function joined(flags: AccessLogFlags): Promise<{ all: readonly AccessEntry[]; trainerPrincipal: string }> {
   const chosen = await chooseDeployment(flags.deployment, console.error);
   const exported = filesOf(flags);
   const { deployment, explanations } = await explanationsFor(chosen, flags.agreements);
@@ -101,15 +100,17 @@ async function joined(flags: AccessLogFlags): Promise<AccessEntry[]> {
   }
   const isLive = exported === undefined;
   const operators = deployment.emulator === undefined ? [] : [deployment.emulator.operatorPrincipalId];
-  return joinAccessLogs({
+  const trainerPrincipal = deployment.trainer.identityPrincipalId;
+  const all = joinAccessLogs({
     ...(await readLogs(files, isLive)),
     ...explanations,
-    trainerPrincipal: deployment.trainer.identityPrincipalId,
+    trainerPrincipal,
     owners: [...(flags.owner ?? []), ...(isLive ? operators : [])],
     known: flags.known ?? [],
     dataKeys: [...deployment.owner.keyNames, ...explanations.keyNames],
     ...(isLive ? {} : { completeUntil: new Date((await exportedAt(files)).getTime() - INGESTION_MS) }),
   });
+  return { all, trainerPrincipal };
 }
 
 function filesOf({ trainerLog: trainer, vaultLog: vault, storageLog: storage }: AccessLogFlags): LogFiles | undefined {
@@ -150,41 +151,4 @@ function timeOf(value: string | undefined, option: string, now: Date): string | 
 
 function isOpen({ flag, pending }: AccessEntry): boolean {
   return flag !== undefined || pending !== undefined;
-}
-
-/** One line an access; the same one again right after it only counts. */
-function tableOf(entries: readonly AccessEntry[]): string[] {
-  const rows: { at: string; cells: readonly string[]; times: number }[] = [];
-  for (const entry of entries) {
-    const cells = cellsOf(entry);
-    const last = rows.at(-1);
-    if (last !== undefined && last.cells.join('\t') === cells.join('\t')) last.times++;
-    else rows.push({ at: entry.at, cells, times: 1 });
-  }
-  const lines = [
-    ['time', 'who', 'what', 'key, manifest', 'explained by'],
-    ...rows.map(({ at, cells: [who = '', what = '', about = '', why = ''], times }) => [
-      at.replace(/\.\d+Z$/, 'Z'),
-      who,
-      times === 1 ? what : `${what} (${times} times)`,
-      about,
-      why,
-    ]),
-  ];
-  const widths = [0, 1, 2, 3].map((column) => Math.max(...lines.map((line) => (line[column] ?? '').length)));
-  return lines.map((line) =>
-    line
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
-}
-
-function cellsOf({ source, who, what, outcome, keyId, manifest, explained, flag, pending }: AccessEntry): string[] {
-  const [key = '', version = ''] = keyId.replace(/^.*\/keys\//, '').split('/');
-  const about = [version === '' ? key : `${key}/${version.slice(0, 8)}`, manifest.slice(0, 12)];
-  const why = flag !== undefined ? `✗ ${flag}` : pending !== undefined ? `? ${pending}` : explained;
-  const whom = who === '' ? 'nobody' : who.replace(/^.*\//, '');
-  const done = outcome === 'success' ? '' : ' refused';
-  return [whom, `${source}: ${what}${done}`, about.filter((part) => part !== '').join(' '), why].map(printable);
 }

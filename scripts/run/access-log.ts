@@ -2,7 +2,7 @@ import type { SecurityEvent } from '../../runtime/events.ts';
 import { brokenLinks } from './access-chain.ts';
 import { disagreement, matchReleases, releaseBefore } from './access-releases.ts';
 import type { StorageRow, VaultRow } from './access-rows.ts';
-import { isAboutData, pathOf, storageVerdict, vaultVerdict } from './access-verdicts.ts';
+import { isAboutData, isChallenge, pathOf, storageVerdict, vaultVerdict } from './access-verdicts.ts';
 
 /** What an agreement that all its parties signed lets happen. */
 export interface AgreedAccess {
@@ -86,7 +86,7 @@ export interface AccessEntry {
 /**
  * Joins what trainers say with what vault and storage saw, and flags what no run under an agreement explains: releases
  * nobody's run asked for, any other use or change of a data key, reads by others, and what a trainer says that the vault
- * knows nothing of. Oldest first.
+ * knows nothing of. Oldest first. Only what is explained and touches nothing sealed has no line.
  */
 export function joinAccessLogs(input: AccessLogInput): AccessEntry[] {
   const trainer = input.trainer.toSorted((a, b) => compare(a.TimeGenerated, b.TimeGenerated));
@@ -104,7 +104,9 @@ export function joinAccessLogs(input: AccessLogInput): AccessEntry[] {
         : trainerVerdict(event, all, matched.byEvent);
       return entryOf(trainerFacts(event), verdict, input.completeUntil);
     }),
-    ...input.vault.map((row) => entryOf(vaultFacts(row), vaultVerdict(row, all, matched.byRow), input.completeUntil)),
+    ...input.vault
+      .filter((row) => !isChallenge(row))
+      .map((row) => entryOf(vaultFacts(row), vaultVerdict(row, all, matched.byRow), input.completeUntil)),
     ...input.storage.flatMap((row) => {
       const entry = entryOf(storageFacts(row), storageVerdict(row, all), input.completeUntil);
       return entry.flag === undefined && entry.pending === undefined && !isAboutData(row) ? [] : [entry];

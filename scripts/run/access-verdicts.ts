@@ -12,8 +12,6 @@ const OPENING = /^key(unwrap|decrypt|sign|backup|restore|import|export)$/i;
 export function vaultVerdict(row: VaultRow, input: JoinedLogs, matched: ReadonlyMap<VaultRow, SecurityEvent>): Verdict {
   const isRefused = row.status >= 400;
   const unexplained = (flag: string): Verdict => ({ explained: '', flag: isRefused ? `${flag} (refused)` : flag });
-  // What a client asks first, without a token, to be told where to get one; its address is that of what it asks next.
-  if (row.principal === '' && row.status === 401) return { explained: 'no access' };
   if (isRelease(row)) return releaseVerdict(row, input, matched.get(row), unexplained);
   const isOwner = input.owners.includes(row.principal);
   if (HARMLESS.test(row.operation)) {
@@ -36,6 +34,11 @@ export function vaultVerdict(row: VaultRow, input: JoinedLogs, matched: Readonly
         ? 'a change of a data key'
         : 'a change of a key or of the vault',
   );
+}
+
+/** What a client asks first, without a token, to be told where to get one; its address is that of what it asks next. */
+export function isChallenge({ principal, status }: VaultRow): boolean {
+  return principal === '' && status === 401;
 }
 
 function releaseVerdict(

@@ -64,7 +64,8 @@ test('after a run every access is explained: the release by vault and trainer, e
 test('people get a table, and a last line that counts', async () => {
   const { code, out } = await accessLog('--since', '1h');
   expect(code).toBe(0);
-  expect(out).toMatch(/^time +who +what +key, manifest +explained by\n/);
+  expect(out).toMatch(/^first at +who +what +key, manifest +explained by\n/);
+  expect(out).toMatch(/ machines +vault: KeyRelease from .* run-/);
   expect(out).toMatch(/\n[0-9,]+ accesses, 0 unexplained\n$/);
   expect((await accessLog('--until', '2026-01-01T00:00:00Z')).out).toMatch(/\n0 accesses, 0 unexplained\n$/);
 });
