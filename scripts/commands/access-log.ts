@@ -77,7 +77,7 @@ Exit codes: ${EXPLAINED} everything is explained, ${UNEXPLAINED} something is no
       const shown = flags.unexplained === true ? entries.filter((each) => isOpen(each)) : entries;
       if (flags.json === true) console.log(JSON.stringify({ entries: shown, unexplained: unexplained.length }));
       else {
-        for (const line of accessTable(shown, trainerPrincipal)) console.log(line);
+        if (shown.length > 0) for (const line of accessTable(shown, trainerPrincipal)) console.log(line);
         console.log(`${count(entries.length)} accesses, ${count(unexplained.length)} unexplained`);
         if (pending.length > 0) console.log(`${count(pending.length)} too young to tell: export again later`);
       }
@@ -104,6 +104,7 @@ async function joined(flags: AccessLogFlags): Promise<{ all: readonly AccessEntr
   const all = joinAccessLogs({
     ...(await readLogs(files, isLive)),
     ...explanations,
+    vaultHost: deployment.owner.vaultHost,
     trainerPrincipal,
     owners: [...(flags.owner ?? []), ...(isLive ? operators : [])],
     known: flags.known ?? [],

@@ -26,6 +26,8 @@ export interface AccessLogInput {
   readonly trainer: readonly SecurityEvent[];
   readonly vault: readonly VaultRow[];
   readonly storage: readonly StorageRow[];
+  /** The vault whose log it is: of other owners' there is none here. */
+  readonly vaultHost: string;
   /** Object id of the machines' identity. */
   readonly trainerPrincipal: string;
   /** Object ids that a data owner acts under: may use keys of the owner's own, and read and write sealed data. */
@@ -142,13 +144,14 @@ const OPENINGS = ['data.opened', 'object.opened', 'checkpoint.opened'];
 
 function trainerVerdict(
   event: SecurityEvent,
-  { releases, agreements }: JoinedLogs,
+  { releases, agreements, vaultHost }: JoinedLogs,
   matched: ReadonlyMap<SecurityEvent, VaultRow>,
 ): Verdict {
   const { Event, Outcome, RunId } = event;
   if (Outcome === 'failure') return { explained: RunId === '' ? 'refused before any run' : RunId };
   if (Event === 'key.released') {
-    if (!matched.has(event)) {
+    const isOurs = event.KeyId.toLowerCase().startsWith(`https://${vaultHost}/`.toLowerCase());
+    if (isOurs && !matched.has(event)) {
       const flag = 'the trainer says it was released this key, the vault has no such release';
       return { explained: '', flag, awaits: true };
     }

@@ -60,6 +60,7 @@ const GOOD: AccessLogInput = {
   trainer: events(),
   vault: [vaultRow()],
   storage: [storageRow()],
+  vaultHost: 'kv-owner.vault.azure.net',
   trainerPrincipal: 'machines',
   owners: ['owner'],
   known: ['platform'],
@@ -152,6 +153,13 @@ test.each<[string, Partial<AccessLogInput>, readonly string[]]>([
   const found = flags(change);
   expect(found).toHaveLength(expected.length);
   for (const [i, flag] of expected.entries()) expect(found[i]).toContain(flag);
+});
+
+test("a key of another owner's vault, whose log is not here, is explained by its agreement alone", () => {
+  const about = { ...SUBJECT, KeyId: KEY.replace('kv-owner', 'kv-other') };
+  const trainer = events(RUN.map(([name, at, subject]) => [name, at, subject && about] as const));
+  expect(flags({ trainer, vault: [], agreements: agreed({ keyIds: [about.KeyId] }) })).toEqual([]);
+  expect(flags({ trainer, vault: [] })).toHaveLength(3);
 });
 
 test('an agreement that ends during a run ends no run', () => {
