@@ -51,8 +51,15 @@ const VAULT_OPERATIONS: Readonly<Record<string, string>> = {
   'POST wrapkey': 'KeyWrap',
   'POST unwrapkey': 'KeyUnwrap',
   'POST release': 'KeyRelease',
+  // What this vault does not do, it is asked for all the same.
+  'POST decrypt': 'KeyDecrypt',
+  'POST sign': 'KeySign',
+  'POST backup': 'KeyBackup',
+  'POST rotate': 'KeyRotate',
+  'PUT ': 'KeyImport',
+  'DELETE ': 'KeyDelete',
 };
-const AFTER_KEY = ['create', 'versions', 'wrapkey', 'unwrapkey', 'release'];
+const AFTER_KEY = ['create', 'versions', 'wrapkey', 'unwrapkey', 'release', 'decrypt', 'sign', 'backup', 'rotate'];
 
 /** Puts a vault's audit log in front of it: every request, refused ones too, once it was answered. */
 export function loggedVault(handler: RequestHandler, options: VaultLogOptions): RequestHandler {
