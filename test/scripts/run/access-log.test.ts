@@ -162,6 +162,18 @@ test("a key of another owner's vault, whose log is not here, is explained by its
   expect(flags({ trainer, vault: [] })).toHaveLength(3);
 });
 
+test('a release explains what comes after it, in its own run, and only a claim of the same minutes', () => {
+  const opened = 'trainer: opened by a run that was released no such key before';
+  const early = RUN.map(([name, at, about]) => [name, name === 'data.opened' ? 1 : at, about] as const);
+  expect(flags({ trainer: events(early.toSorted(([, a], [, b]) => a - b)) })).toEqual([opened]);
+  const other = events(
+    RUN.filter(([name]) => name !== 'key.released'),
+    'run-2',
+  );
+  expect(flags({ trainer: [...events(), ...other] })).toEqual([opened, opened]);
+  expect(flags({ vault: [vaultRow({ at: second(999).toISOString() })] })).toEqual([NO_ROW, `vault: ${NO_RUN}`]);
+});
+
 test('an agreement that ends during a run ends no run', () => {
   expect(flags({ agreements: agreed({ notAfter: second(3).toISOString() }) })).toEqual([]);
 });
