@@ -2,6 +2,7 @@ import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Deployment, STRICT_ENVIRONMENT } from '../runtime/catalogue.ts';
 import type { TrustAnchors } from '../runtime/trust.ts';
+import { logFiles } from './access-logs.ts';
 import type { EmulatorState } from './state.ts';
 
 export interface DeploymentParts {
@@ -27,10 +28,11 @@ export function placesIn(stateDir: string) {
 
 /** The emulator in the schema of the stacks' output. */
 export function deploymentOf(
-  { names, tenantId, subscriptionId, trainer }: EmulatorState,
+  { names, tenantId, subscriptionId, trainer, operator }: EmulatorState,
   place: DeploymentParts,
 ): Deployment {
   const { caFile, rootsFile } = placesIn(place.stateDir);
+  const { trainer: trainerLog, vault, storage } = logFiles(place.stateDir);
   return {
     version: 1,
     kind: 'emulator',
@@ -52,7 +54,14 @@ export function deploymentOf(
     },
     logs: { endpoint: `https://${names.logsHost}`, ruleId: names.ruleId },
     environment: STRICT_ENVIRONMENT,
-    emulator: { caFile, routes: place.routes, rootsFile, processId: process.pid },
+    emulator: {
+      caFile,
+      routes: place.routes,
+      rootsFile,
+      processId: process.pid,
+      logs: { trainer: trainerLog, vault, storage },
+      operatorPrincipalId: operator.principalId,
+    },
   };
 }
 

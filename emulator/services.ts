@@ -2,6 +2,7 @@ import { createPrivateKey } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TrustAnchors } from '../runtime/trust.ts';
+import { logFiles, loggedStorage, loggedVault } from './access-logs.ts';
 import { rootKeySha256 } from './amd-pki.ts';
 import { attestationService, signingKeys } from './attestation-service.ts';
 import type { BlobServer } from './blobs.ts';
@@ -78,6 +79,7 @@ function sharedServices(
 ): HostedService[] {
   const { names, tls, tokenSigner } = state;
   const authority = names.attestationAuthority;
+  const { directory } = logFiles(stateDir);
   const mayUseKey = (principalId: string, action: VaultAction, keyName: string): boolean =>
     roles.allows(principalId, VAULT_ACTIONS[action], `${names.vaultId}/keys/${keyName}`);
   return [
@@ -97,28 +99,40 @@ function sharedServices(
       service: 'vault',
       hosts: [names.vaultHost],
       tls,
-      handler: vaultService({
-        host: names.vaultHost,
-        tenantId: state.tenantId,
-        state: vault,
-        tokenIssuers: async (issuedBy) => (issuedBy === authority ? signingKeys(tokenSigner) : undefined),
-        authenticate: (bearer) => issuer.authenticate(bearer, 'https://vault.azure.net'),
-        authorise: mayUseKey,
-        signer: state.vaultSigner,
-      }),
+      handler: loggedVault(
+        vaultService({
+          host: names.vaultHost,
+          tenantId: state.tenantId,
+          state: vault,
+          tokenIssuers: async (issuedBy) => (issuedBy === authority ? signingKeys(tokenSigner) : undefined),
+          authenticate: (bearer) => issuer.authenticate(bearer, 'https://vault.azure.net'),
+          authorise: mayUseKey,
+          signer: state.vaultSigner,
+        }),
+        {
+          issuer,
+          directory,
+          host: names.vaultHost,
+          resourceId: names.vaultId,
+          newestVersion: (keyName) => vault.get(keyName)?.versions.at(-1)?.version,
+        },
+      ),
     },
     {
       service: 'storage',
       hosts: [names.storageHost],
       tls,
-      handler: storageService({
-        issuer,
-        roles,
-        host: names.storageHost,
-        accountId: names.storageId,
-        backendPort: blobs.port,
-        ca: tls.ca,
-      }),
+      handler: loggedStorage(
+        storageService({
+          issuer,
+          roles,
+          host: names.storageHost,
+          accountId: names.storageId,
+          backendPort: blobs.port,
+          ca: tls.ca,
+        }),
+        { issuer, directory, host: names.storageHost, resourceId: names.storageId },
+      ),
     },
     {
       service: 'resource-manager',
@@ -135,7 +149,7 @@ function sharedServices(
         roles,
         ruleId: names.ruleId,
         ruleResourceId: names.ruleResourceId,
-        directory: join(stateDir, 'logs'),
+        directory,
       }),
     },
   ];

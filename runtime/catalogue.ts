@@ -80,6 +80,7 @@ export type SecurityEventName =
   | 'key.released'
   | 'data.opened'
   | 'object.opened'
+  | 'checkpoint.opened'
   | 'checkpoint.sealed'
   | 'model.sealed'
   | 'run.finished'
@@ -194,5 +195,9 @@ export interface Deployment {
     /** JSON file that `ctrain verify --emulator-roots` takes. */
     readonly rootsFile: string;
     readonly processId: number;
+    /** Files of rows, one a line, as Azure's tables would have them: what trainers said, what vault and storage were asked. */
+    readonly logs: { readonly trainer: string; readonly vault: string; readonly storage: string };
+    /** Object id of whoever operates the emulator, owner and platform in one. */
+    readonly operatorPrincipalId: string;
   };
 }

@@ -50,6 +50,11 @@ export class CheckpointChain {
     return this.#head;
   }
 
+  /** Id of the key that opens this run's checkpoints. */
+  get openerKeyId(): string {
+    return this.#opener.keyId;
+  }
+
   /** Seals and stores a checkpoint; once this resolves it will be found, whatever happens next. */
   async save({ step, bytes }: Checkpoint): Promise<void> {
     const stamp = Buffer.from(crypto.getRandomValues(new Uint8Array(4))).toString('hex');

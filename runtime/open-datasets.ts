@@ -55,7 +55,7 @@ interface OpenObject {
 }
 
 /**
- * Opens what the owners agreed on and nothing else.
+ * Opens what the owners agreed on and nothing else; `onRefused` is told of the dataset that ended it.
  * @throws {@link SecureTrainingError} `CONSENT_MISSING` for a manifest that was not agreed on, `CIPHERTEXT_REJECTED` for keys
  * that do not fit, `CONFIG_INVALID` for datasets that do not go together
  */
@@ -63,28 +63,35 @@ export async function openDatasets(
   datasets: BlobStore,
   keys: readonly ReleasedKey[],
   config: TrainingConfig,
+  onRefused: (released: ReleasedKey, agreed: AgreedDataset, error: unknown) => void = () => undefined,
 ): Promise<OpenDatasets> {
   const objects: OpenObject[] = [];
   const manifests: ReceiptManifest[] = [];
   let schema: DatasetSchema | undefined;
+  const openOne = async (released: ReleasedKey, agreed: AgreedDataset): Promise<void> => {
+    const { manifest, digest } = verifyManifest(
+      await readBlob(datasets, `${agreed.prefix}/manifest.dsse.json`),
+      released.owner.signingKey,
+    );
+    requireAgreed(agreed, manifest, digest);
+    schema = requireSameSchema(schema, manifest.schema, agreed.dataset);
+    const slots = parseKeySlots(await readBlob(datasets, `${agreed.prefix}/keys.json`));
+    for (const object of manifest.objects) {
+      const own = slots.objects[object.name] ?? [];
+      const cek = openKey(released, object, own, manifest.ownerId);
+      const keyId = vaultKeyId(released.owner);
+      const { ownerId } = manifest;
+      const { prefix, dataset } = agreed;
+      objects.push({ prefix, object, slots: own, cek, manifestDigest: digest, keyId, ownerId, dataset });
+    }
+    manifests.push({ ownerId: manifest.ownerId, dataset: agreed.dataset, version: agreed.version, digest });
+  };
   for (const released of keys) {
     for (const agreed of released.owner.datasets) {
-      const { manifest, digest } = verifyManifest(
-        await readBlob(datasets, `${agreed.prefix}/manifest.dsse.json`),
-        released.owner.signingKey,
-      );
-      requireAgreed(agreed, manifest, digest);
-      schema = requireSameSchema(schema, manifest.schema, agreed.dataset);
-      const slots = parseKeySlots(await readBlob(datasets, `${agreed.prefix}/keys.json`));
-      for (const object of manifest.objects) {
-        const own = slots.objects[object.name] ?? [];
-        const cek = openKey(released, object, own, manifest.ownerId);
-        const keyId = vaultKeyId(released.owner);
-        const { ownerId } = manifest;
-        const { prefix, dataset } = agreed;
-        objects.push({ prefix, object, slots: own, cek, manifestDigest: digest, keyId, ownerId, dataset });
-      }
-      manifests.push({ ownerId: manifest.ownerId, dataset: agreed.dataset, version: agreed.version, digest });
+      await openOne(released, agreed).catch((error: unknown) => {
+        onRefused(released, agreed, error);
+        throw error;
+      });
     }
   }
   if (schema === undefined) throw new SecureTrainingError('CONFIG_INVALID', 'the agreement names no dataset');

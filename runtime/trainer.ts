@@ -20,7 +20,7 @@ import { countFinished, type TakenRun, takeRun } from './queue.ts';
 import { runMeasurement } from './run-measurement.ts';
 import { isFinal, RunReporter } from './run-reporter.ts';
 import { localRecipient } from './sealed-file.ts';
-import { type Agreement, verifyAgreement } from './statements/agreement.ts';
+import { type Agreement, type AgreementOwner, verifyAgreement } from './statements/agreement.ts';
 import { chainKey } from './statements/checkpoint-chain.ts';
 import { evidenceDigest } from './statements/receipt.ts';
 import { readEventLog } from './tpm/event-log-file.ts';
@@ -67,7 +67,17 @@ export async function runTrainer(options: TrainerOptions): Promise<void> {
     hygiene = assertHygiene(readProcessFacts(options.variables), options.waives);
   } catch (error) {
     // Giving the machine back ends this process: there is no later to say why.
-    options.say(`step=hygiene state=failed ${error instanceof SecureTrainingError ? error.failures.join('; ') : ''}`);
+    const failures = error instanceof SecureTrainingError ? error.failures.join('; ') : '';
+    options.say(`step=hygiene state=failed ${failures}`);
+    // No run was taken yet: the event names none.
+    const nobodys = { RunId: '', Machine: options.machine.vmResourceId, Agreement: '' };
+    new EventChain(nobodys, (event) => services.log('TrainingSecurity', [{ ...event }])).record(
+      'run.refused',
+      'failure',
+      `hygiene ${failures}`,
+      options.now(),
+    );
+    await services.flushLogs();
     await deallocate();
     throw error;
   }
@@ -142,7 +152,16 @@ async function performRun(
   const environment = await establish(options, services, { agreement, digest, runId, receiptKey, reporter, events });
 
   await reporter.step('opening data');
-  const data = await openDatasets(services.datasets, environment.keys, agreement.configuration);
+  const data = await openDatasets(
+    services.datasets,
+    environment.keys,
+    agreement.configuration,
+    ({ owner }, { dataset, version, manifestDigest: Manifest }, error) => {
+      if (!isFinal(error)) return;
+      const KeyId = vaultKeyId(owner);
+      events.record('data.opened', 'failure', `${owner.ownerId}/${dataset}/${version}`, now(), { KeyId, Manifest });
+    },
+  );
   for (const { ownerId, dataset, version, digest: Manifest } of data.manifests) {
     const owner = agreement.owners.find((each) => each.ownerId === ownerId);
     const KeyId = owner === undefined ? '' : vaultKeyId(owner);
@@ -253,6 +272,7 @@ async function establish(
       onRelease: (owner, state) =>
         events.record('key.released', outcomeOf(state), `owner ${owner.ownerId}`, options.now(), {
           KeyId: vaultKeyId(owner),
+          Manifest: manifestsOf(owner),
         }),
     });
     return environment;
@@ -300,8 +320,17 @@ async function train(
   options: TrainerOptions,
   { agreement, data, initialWeights, chain, lost, reporter, events, sealErrors }: Training,
 ): Promise<{ result: WorkerResult; worker: WorkerHandle }> {
-  const resume = await chain.newest();
-  if (resume !== undefined) options.say(`step=resuming checkpoint=${resume.step}`);
+  const resume = await chain.newest().catch((error: unknown) => {
+    if (isFinal(error))
+      events.record('checkpoint.opened', 'failure', (error as SecureTrainingError).code, options.now());
+    throw error;
+  });
+  if (resume !== undefined) {
+    options.say(`step=resuming checkpoint=${resume.step}`);
+    events.record('checkpoint.opened', 'success', `step ${resume.step} tag ${chain.head}`, options.now(), {
+      KeyId: chain.openerKeyId,
+    });
+  }
   const worker = await startWorker({
     node: process.execPath,
     script: join(options.bundleDir, 'worker.mjs'),
@@ -353,9 +382,8 @@ async function train(
   }
 }
 
-/** Opens shards; the first opening of each in this process, and every refusal, is an event. */
+/** Opens shards; every opening and every refusal is an event. */
 function recordedOpening(data: OpenDatasets, events: EventChain, now: () => Date): OpenDatasets['open'] {
-  const recorded = new Set<string>();
   return async (split, index) => {
     const about = data.describe(split, index);
     const record = (outcome: 'success' | 'failure') =>
@@ -363,17 +391,20 @@ function recordedOpening(data: OpenDatasets, events: EventChain, now: () => Date
         KeyId: about?.keyId ?? '',
         Manifest: about?.manifestDigest ?? '',
       });
-    const key = `${split} ${index}`;
     try {
       const opened = await data.open(split, index);
-      if (!recorded.has(key)) record('success');
-      recorded.add(key);
+      record('success');
       return opened;
     } catch (error) {
       if (isFinal(error)) record('failure');
       throw error;
     }
   };
+}
+
+/** Digests of all manifests that a key is released for, as the agreement lists them. */
+function manifestsOf({ datasets }: AgreementOwner): string {
+  return datasets.map(({ manifestDigest }) => manifestDigest).join(' ');
 }
 
 function outcomeOf(state: EnvironmentStep['state']): 'success' | 'failure' {

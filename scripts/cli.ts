@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { SecureTrainingError } from '../runtime/errors.ts';
+import { accessLogCommand } from './commands/access-log.ts';
 import { adoptCommand } from './commands/adopt.ts';
 import { approveCommand } from './commands/approve.ts';
 import { demoCommand } from './commands/demo.ts';
@@ -89,7 +90,8 @@ for (const command of [
 ])
   program.addCommand(command);
 program.commandsGroup('Auditor:');
-for (const command of [verifyCommand(), verifyEvidenceCommand(), explainPolicyCommand()]) program.addCommand(command);
+for (const command of [verifyCommand(), verifyEvidenceCommand(), explainPolicyCommand(), accessLogCommand()])
+  program.addCommand(command);
 program.commandsGroup('See it work:');
 program.addCommand(demoCommand());
 

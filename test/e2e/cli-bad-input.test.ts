@@ -60,7 +60,7 @@ test.concurrent.each([
 });
 
 const COMMANDS =
-  'init train runs open-model prepare-data encrypt-data upload propose approve publish-trainer publish-revocation-list lock-key review-plan doctor teardown emulator verify demo'.split(
+  'init train runs open-model access-log prepare-data encrypt-data upload propose approve publish-trainer publish-revocation-list lock-key review-plan doctor teardown emulator verify demo'.split(
     ' ',
   );
 

@@ -56,6 +56,7 @@ import {
 } from '../../../runtime/tpm/structures.ts';
 import { ALGORITHM, frame, Reader, sized, TAG, u16 } from '../../../runtime/tpm/wire.ts';
 import { parseTrainingConfig } from '../../../runtime/training-config.ts';
+import { parseRows, vaultRows } from '../../../scripts/run/access-rows.ts';
 import { createMachine, evidenceOf, type Machine } from './machine.ts';
 import { createExchange, partsOf, type SignedExchange, VAULT_HOST } from './signed-exchange.ts';
 
@@ -403,6 +404,11 @@ function statementRows(machine: Machine): Readonly<Record<string, ParserRow>> {
     resumeTag: digest,
   };
   return {
+    'rows of a log': {
+      ...plainJson([{ TimeGenerated: '2026-11-24T03:00:00Z', OperationName: 'KeyGet', HttpStatusCode: 200 }]),
+      parse: (bytes) => vaultRows(parseRows(bytes, 'log'), 'log'),
+      codes: ['CONFIG_INVALID'],
+    },
     envelope: {
       ...plainJson(receipt),
       parse: (bytes) => verifyEnvelope(bytes, [signer]),
