@@ -320,6 +320,7 @@ async function train(
   options: TrainerOptions,
   { agreement, data, initialWeights, chain, lost, reporter, events, sealErrors }: Training,
 ): Promise<{ result: WorkerResult; worker: WorkerHandle }> {
+  const { backend } = agreement.configuration.training;
   const resume = await chain.newest().catch((error: unknown) => {
     if (isFinal(error))
       events.record('checkpoint.opened', 'failure', (error as SecureTrainingError).code, options.now());
@@ -336,6 +337,7 @@ async function train(
     script: join(options.bundleDir, 'worker.mjs'),
     bundleDir: options.bundleDir,
     confine: true,
+    ...(backend === undefined || backend === 'auto' ? {} : { backend }),
   });
   const openShard = recordedOpening(data, events, options.now);
   try {

@@ -45,6 +45,11 @@ export interface TrainingConfig {
     /** @default 0, never stops early */
     readonly early_stopping_epochs?: number;
     /**
+     * What computes; another is never taken in silence.
+     * @default 'auto', native where the trainer has it, else wasm
+     */
+    readonly backend?: 'auto' | 'native' | 'wasm' | 'cpu';
+    /**
      * Module with a model of one's own, relative to the configuration file (docs/custom-models.md).
      * @default - hidden layer and output of the sizes above
      */

@@ -87,6 +87,12 @@ export const FIELDS: Readonly<Record<TrainingField, FieldDefinition>> = {
     ...whole('Epochs without a lower validation loss after which training ends; 0 never.', 0, 100_000, 0),
     omitted: true,
   },
+  backend: {
+    doc: 'What computes: native where the trainer has it and else wasm (auto), or this one and no other.',
+    kind: ['auto', 'native', 'wasm', 'cpu'],
+    default: 'auto',
+    omitted: true,
+  },
   model: moduleField("Module with a model of one's own (docs/custom-models.md).", 'model'),
   dataset: moduleField('Module that opens the sealed objects (docs/custom-models.md).', 'dataset'),
   dataset_weights: {

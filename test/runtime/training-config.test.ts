@@ -68,6 +68,7 @@ test.each([
   ],
   [{ optimizer: 'sgd', momentum: 1 }, 'training.momentum: found 1, wanted a number from 0 to 0.9999'],
   [{ momentum: 0.9 }, 'training.momentum: found 0.9 with optimizer adam, wanted optimizer sgd'],
+  [{ backend: 'gpu' }, 'training.backend: found "gpu", wanted auto, native, wasm or cpu'],
   [{ schedule: 'linear' }, 'training.schedule: found "linear", wanted constant, cosine or step'],
   [{ warmup_steps: -1 }, 'training.warmup_steps: found -1, wanted a whole number from 0 to 1000000000'],
   [{ decay_steps: 0 }, 'training.decay_steps: found 0, wanted a whole number from 1 to 1000000000'],
