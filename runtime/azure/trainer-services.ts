@@ -28,6 +28,7 @@ export function azureServices(network: Network, machine: MachineConfig): AzureSe
   const credential = managedIdentity(network, machine.identityClientId);
   const trainer = blobStore(network, credential, machine.blobEndpoint, 'trainer');
   let onTheWay: Promise<unknown> = Promise.resolve();
+  const waiting = new Map<TableName, Readonly<Record<string, unknown>>[]>();
   return {
     runs: blobStore(network, credential, machine.blobEndpoint, 'runs'),
     datasets: blobStore(network, credential, machine.blobEndpoint, 'datasets'),
@@ -38,7 +39,13 @@ export function azureServices(network: Network, machine: MachineConfig): AzureSe
     fetchCertificates: (authority) => fetchCertificates(network, authority),
     releaser: (vaultHost) => vaultClient(network, credential, vaultHost),
     log: (table, rows) => {
-      onTheWay = onTheWay.then(() => sendLogs(network, credential, machine.logs, table, rows)).catch(() => undefined);
+      const queue = waiting.get(table) ?? [];
+      queue.push(...rows);
+      waiting.set(table, queue);
+      // What gathers while one call is under way goes with the next.
+      onTheWay = onTheWay
+        .then(() => sendLogs(network, credential, machine.logs, table, queue.splice(0)))
+        .catch(() => undefined);
     },
     flushLogs: async () => {
       await onTheWay;

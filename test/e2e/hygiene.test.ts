@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { submitRun } from '../../scripts/run/submit.ts';
-import { leftBehind, off, type Place, startPlace } from './place.ts';
+import { leftBehind, off, type Place, securityEvents, startPlace } from './place.ts';
 
 let place: Place;
 
@@ -22,4 +22,7 @@ test('a trainer in a process that could leak asks nobody for a token or a key, a
   expect(asked).not.toContain('attestation');
   expect(place.serial.filter((line) => /step=(?!hygiene|deallocate)/.test(line))).toEqual([]);
   expect(await leftBehind(place, runId)).toEqual([]);
+  expect(await securityEvents(place)).toMatchObject([
+    { Event: 'run.refused', RunId: '', Detail: expect.stringMatching(/^hygiene process: not/) },
+  ]);
 });

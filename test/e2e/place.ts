@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { OPERATOR_CLIENT_ID } from '../../emulator/provision.ts';
@@ -8,6 +8,7 @@ import { blobStore } from '../../runtime/azure/blob-store.ts';
 import { managedIdentity } from '../../runtime/azure/identity.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { datasetPrefix } from '../../runtime/data/sealed-folder.ts';
+import type { SecurityEvent } from '../../runtime/events.ts';
 import type { Manifest } from '../../runtime/statements/manifest.ts';
 import type { ReceiptContent } from '../../runtime/statements/receipt.ts';
 import { parseTrainingConfig, type TrainingConfig } from '../../runtime/training-config.ts';
@@ -156,6 +157,15 @@ export async function leftBehind({ runs }: Place, runId: string): Promise<string
     if (/\/(model|annex)\/|receipt/.test(name)) names.push(name);
   }
   return names;
+}
+
+/** Events that trainers have logged so far, oldest first. */
+export async function securityEvents({ emulator }: Place): Promise<readonly SecurityEvent[]> {
+  const text = await readFile(emulator.deployment.emulator?.logs.trainer ?? '', 'utf8');
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as SecurityEvent);
 }
 
 /** Three clouds of points, by a small generator of its own so that every run of a test sees the same rows. */

@@ -11,7 +11,7 @@ import { serialiseEnvelope, signStatement, statementDigest } from '../../runtime
 import { type Manifest, signManifest } from '../../runtime/statements/manifest.ts';
 import { readAgreement } from '../../scripts/run/approve.ts';
 import { submitRun, watchRun } from '../../scripts/run/submit.ts';
-import { leftBehind, newKeys, off, opened, type Place, startPlace, train } from './place.ts';
+import { leftBehind, newKeys, off, opened, type Place, securityEvents, startPlace, train } from './place.ts';
 
 let place: Place;
 /** Blobs as they were before a test changed them. */
@@ -237,6 +237,10 @@ test('a checkpoint that was altered, or that a stranger sealed, is not resumed f
     code: 'CIPHERTEXT_REJECTED',
     message: expect.stringContaining(checkpoint.object.name),
   });
+
+  expect(await securityEvents(place)).toContainEqual(
+    expect.objectContaining({ RunId: runId, Event: 'checkpoint.opened', Outcome: 'failure' }),
+  );
 
   const second = await interruptedRun();
   expect(second.runId).not.toBe(runId);
