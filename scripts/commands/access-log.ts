@@ -100,14 +100,14 @@ async function joined(flags: AccessLogFlags): Promise<{ all: readonly AccessEntr
   }
   const isLive = exported === undefined;
   const operators = deployment.emulator === undefined ? [] : [deployment.emulator.operatorPrincipalId];
-  const trainerPrincipal = deployment.trainer.identityPrincipalId;
+  const trainerPrincipal = deployment.trainer.identityPrincipalId.toLowerCase();
   const all = joinAccessLogs({
     ...(await readLogs(files, isLive)),
     ...explanations,
     vaultHost: deployment.owner.vaultHost,
     trainerPrincipal,
-    owners: [...(flags.owner ?? []), ...(isLive ? operators : [])],
-    known: flags.known ?? [],
+    owners: [...(flags.owner ?? []).map((id) => id.toLowerCase()), ...(isLive ? operators : [])],
+    known: (flags.known ?? []).map((id) => id.toLowerCase()),
     dataKeys: [...deployment.owner.keyNames, ...explanations.keyNames],
     ...(isLive ? {} : { completeUntil: new Date((await exportedAt(files)).getTime() - INGESTION_MS) }),
   });

@@ -79,6 +79,8 @@ export interface AccessEntry {
   readonly outcome: 'success' | 'failure';
   readonly keyId: string;
   readonly manifest: string;
+  /** Of a vault's row: what Azure's other logs know the request by. */
+  readonly correlationId?: string;
   readonly explained: string;
   readonly flag?: string;
   /** What would be flagged, were the logs complete up to here. */
@@ -130,9 +132,9 @@ function trainerFacts(event: SecurityEvent): Facts {
   return { at, source: 'trainer', who, what: `${Event} ${Detail}`.trimEnd(), outcome, keyId, manifest };
 }
 
-function vaultFacts({ at, principal, operation, address, status, keyId }: VaultRow): Facts {
+function vaultFacts({ at, principal, operation, address, status, keyId, correlationId }: VaultRow): Facts {
   const what = `${operation} from ${address === '' ? 'an unknown address' : address}`;
-  return { at, source: 'vault', who: principal, what, outcome: outcomeOf(status), keyId, manifest: '' };
+  return { at, source: 'vault', who: principal, what, outcome: outcomeOf(status), keyId, manifest: '', correlationId };
 }
 
 function storageFacts({ at, principal, operation, uri, status }: StorageRow): Facts {

@@ -56,7 +56,7 @@ test('a good row of each table', () => {
 
 test.each<[string, unknown, string]>([
   ['by its object id', { claim: { [OID]: 'a', appid: 'b' } }, 'a'],
-  ['by oid', { claim: { oid: 'a', appid: 'b' } }, 'a'],
+  ['by oid', { claim: { oid: 'A', appid: 'b' } }, 'a'],
   ['by its application', { claim: { appid: 'b' } }, 'b'],
   ['as text of JSON', JSON.stringify({ claim: { [OID]: 'a' } }), 'a'],
   ['nowhere', {}, ''],
