@@ -1,5 +1,4 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { join } from 'node:path';
 import type { Network } from './azure/network.ts';
 import { type AzureServices, azureServices } from './azure/trainer-services.ts';
 import { CheckpointChain } from './checkpoints.ts';
@@ -27,8 +26,7 @@ import { readEventLog } from './tpm/event-log-file.ts';
 import { openTpm } from './tpm/open.ts';
 import { measureRun } from './tpm/run-measurement.ts';
 import { Tpm } from './tpm/tpm.ts';
-import { runWorker, startWorker, type WorkerHandle, type WorkerResult } from './training/broker-side.ts';
-import { CustomModuleError } from './training/custom-error.ts';
+import { trainInWorker } from './train-in-worker.ts';
 import type { TrustAnchors } from './trust.ts';
 
 /** What an entry point decides. Production has one (main.ts), the emulator another; everything else is the same program. */
@@ -172,7 +170,7 @@ async function performRun(
   const initialWeights = await openInitialWeights(services.runs, runId, agreement, environment.keys);
 
   await reporter.step('training');
-  const { result, worker } = await train(options, {
+  const { result, worker } = await trainInWorker(options, {
     agreement,
     data,
     initialWeights,
@@ -302,106 +300,6 @@ function checkpointChain(
     ],
     opener: { keyId, key: first.key },
   });
-}
-
-interface Training {
-  readonly agreement: Agreement;
-  readonly lost: AbortSignal;
-  readonly data: OpenDatasets;
-  readonly initialWeights: Uint8Array | undefined;
-  readonly chain: CheckpointChain;
-  readonly reporter: RunReporter;
-  readonly events: EventChain;
-  /** For the owners' eyes. */
-  readonly sealErrors: (text: string) => Promise<void>;
-}
-
-async function train(
-  options: TrainerOptions,
-  { agreement, data, initialWeights, chain, lost, reporter, events, sealErrors }: Training,
-): Promise<{ result: WorkerResult; worker: WorkerHandle }> {
-  const { backend } = agreement.configuration.training;
-  const resume = await chain.newest().catch((error: unknown) => {
-    if (isFinal(error))
-      events.record('checkpoint.opened', 'failure', (error as SecureTrainingError).code, options.now());
-    throw error;
-  });
-  if (resume !== undefined) {
-    options.say(`step=resuming checkpoint=${resume.step}`);
-    events.record('checkpoint.opened', 'success', `step ${resume.step} tag ${chain.head}`, options.now(), {
-      KeyId: chain.openerKeyId,
-    });
-  }
-  const worker = await startWorker({
-    node: process.execPath,
-    script: join(options.bundleDir, 'worker.mjs'),
-    bundleDir: options.bundleDir,
-    confine: true,
-    ...(backend === undefined || backend === 'auto' ? {} : { backend }),
-  });
-  const openShard = recordedOpening(data, events, options.now);
-  try {
-    const { missing } = worker.confinement;
-    if (missing.length > 0) {
-      if (options.requireConfinement) {
-        const failures = missing.map((name) => `worker: not (${name})`);
-        throw new SecureTrainingError('ATTESTATION_REJECTED', `worker is not confined: ${failures.join('; ')}`, {
-          failures,
-        });
-      }
-      options.say(`step=worker missing=${missing.join(',')}`);
-    }
-    // Hundreds of times slower than the others: nobody may take it for a machine that hangs.
-    if (worker.engine.backend === 'cpu') options.say('step=worker backend=cpu warning=slow');
-    const result = await runWorker(worker, {
-      config: agreement.configuration,
-      schema: data.schema,
-      shards: data.shards,
-      ...(data.drawn === undefined ? {} : { drawn: data.drawn }),
-      ...(initialWeights === undefined ? {} : { initialWeights }),
-      ...(resume === undefined ? {} : { resume: resume.bytes }),
-      openShard,
-      abortSignal: lost,
-      onProgress: (progress) => reporter.progress(progress, agreement.metrics),
-      onCheckpoint: async (step, bytes) => {
-        await chain.save({ step, bytes });
-        events.record('checkpoint.sealed', 'success', `step ${step} tag ${chain.head}`, options.now());
-      },
-      onMetric: (metric) => {
-        if (agreement.metrics.includes(metric.name)) reporter.metric(metric);
-      },
-    });
-    return { result, worker };
-  } catch (error) {
-    if (error instanceof CustomModuleError) {
-      const text = `${error.message}\n\n${error.text}\n\noutput of the worker:\n${worker.output()}`;
-      // What it said is worth less than that the run is told to have ended.
-      await sealErrors(text).catch(() => options.say('step=sealing-errors state=failed'));
-    }
-    throw error;
-  } finally {
-    await worker.stop();
-  }
-}
-
-/** Opens shards; every opening and every refusal is an event. */
-function recordedOpening(data: OpenDatasets, events: EventChain, now: () => Date): OpenDatasets['open'] {
-  return async (split, index) => {
-    const about = data.describe(split, index);
-    const record = (outcome: 'success' | 'failure') =>
-      events.record('object.opened', outcome, about?.name ?? `${split} ${index}`, now(), {
-        KeyId: about?.keyId ?? '',
-        Manifest: about?.manifestDigest ?? '',
-      });
-    try {
-      const opened = await data.open(split, index);
-      record('success');
-      return opened;
-    } catch (error) {
-      if (isFinal(error)) record('failure');
-      throw error;
-    }
-  };
 }
 
 /** Digests of all manifests that a key is released for, as the agreement lists them. */
