@@ -147,7 +147,7 @@ What is written is plaintext: remove it once it is sealed.`,
       );
       const { outputDir, description, report } = result;
       if (json === true) return console.log(JSON.stringify({ outputDir, ...description, report }));
-      for (const warning of report.warnings) console.log(`warning: ${warning}`);
+      for (const warning of report.warnings) console.error(`warning: ${warning}`);
       console.log(`report: ${join(outputDir, REPORT_PAGE)}`);
       console.log(`next: ctrain encrypt-data --input-path ${outputDir}`);
     });
