@@ -93,7 +93,10 @@ test("the deck's two commands, word for word but for the vault", async () => {
     '--data-type',
     'csv',
   );
-  expect(prepared).toMatchObject({ code: 0, out: 'report: processed/report.html\nnext: ctrain encrypt-data --input-path processed\n' });
+  expect(prepared).toMatchObject({
+    code: 0,
+    out: 'report: processed/report.html\nnext: ctrain encrypt-data --input-path processed\n',
+  });
   expect(prepared.err).toMatch(
     /✓ prepare data .* train, .* validation, .* test; 2 features \(uint8\), 10 classes, in processed/,
   );
