@@ -19,6 +19,9 @@ export interface StepState {
 const BAR_WIDTH = 24;
 /** Without a terminal a long step says where it is this often. */
 const PLAIN_INTERVAL_MS = 5000;
+/** Before that much time and work an estimate would be a guess. */
+const LEAST_ELAPSED_MS = 1000;
+const LEAST_DONE = 0.01;
 
 /** Writes to `stream`: bars on a terminal, plain lines elsewhere, nothing but results when `quiet`. */
 export function terminalReporter(stream: NodeJS.WriteStream, { quiet = false } = {}): Reporter {
@@ -31,17 +34,19 @@ export function terminalReporter(stream: NodeJS.WriteStream, { quiet = false } =
     step: async (title, work, summary) => {
       const started = performance.now();
       let said = started;
-      const show = ({ fraction, detail }: StepState) => {
+      const timeLeft = leftTimer();
+      const show = ({ fraction, detail: given }: StepState) => {
+        const detail = [given, timeLeft(fraction, performance.now())].filter((part) => part !== undefined).join(', ');
         if (stream.isTTY) {
           write(
-            `\r\u001b[2K  ${title.padEnd(26)} ${bar(fraction)} ${percent(fraction)} ${detail ?? ''}`.slice(
+            `\r\u001b[2K  ${title.padEnd(26)} ${bar(fraction)} ${percent(fraction)} ${detail}`.slice(
               0,
               (stream.columns ?? 120) + 5,
             ),
           );
         } else if (performance.now() - said >= PLAIN_INTERVAL_MS) {
           said = performance.now();
-          write(`  ${title}: ${percent(fraction).trim()} ${detail ?? ''}\n`);
+          write(`  ${title}: ${percent(fraction).trim()} ${detail}\n`);
         }
       };
       try {
@@ -61,6 +66,21 @@ export function terminalReporter(stream: NodeJS.WriteStream, { quiet = false } =
         throw error;
       }
     },
+  };
+}
+
+/**
+ * Tells how long a step still takes, once there is something to go by: from the first fraction on, since a step that goes on after a
+ * kill does not begin at 0.
+ */
+export function leftTimer(): (fraction: number, now: number) => string | undefined {
+  let first: { readonly fraction: number; readonly now: number } | undefined;
+  return (fraction, now) => {
+    first ??= { fraction, now };
+    const [done, elapsed] = [fraction - first.fraction, now - first.now];
+    if (elapsed < LEAST_ELAPSED_MS || done < LEAST_DONE || fraction >= 1) return undefined;
+    const left = Math.round(((1 - fraction) / done) * (elapsed / 1000));
+    return left < 120 ? `${left} s left` : `${Math.round(left / 60)} min left`;
   };
 }
 
