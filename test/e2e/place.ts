@@ -126,7 +126,9 @@ function smallConfig(training: Partial<TrainingConfig['training']> = {}): Traini
 
 export function newKeys(name: string): LocalKeys {
   const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
-  return localKeys(name, signing, generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey);
+  const keys = localKeys(name, signing, generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey);
+  // As `ctrain init` does: a command would take a prefix that begins with a hyphen for an option.
+  return keys.ownerId.startsWith('-') ? newKeys(name) : keys;
 }
 
 /** Runs an agreement to its end; rejects as `ctrain train` does. */
