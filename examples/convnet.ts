@@ -10,7 +10,7 @@ export default defineModel({
         name,
         filters,
         kernelSize: 3,
-        strides: 2,
+
         padding: 'same',
         activation: 'relu',
         kernelInitializer: tf.initializers.heUniform({ seed: seed + draw }),
@@ -18,8 +18,10 @@ export default defineModel({
       });
     return tf.sequential({
       layers: [
-        convolution('edges', 8, 0),
-        convolution('shapes', 16, 1),
+        convolution('edges', 16, 0),
+        tf.layers.maxPooling2d({ name: 'halved', poolSize: 2 }),
+        convolution('shapes', 32, 1),
+        tf.layers.maxPooling2d({ name: 'quartered', poolSize: 2 }),
         tf.layers.flatten({ name: 'flat' }),
         tf.layers.dense({
           name: 'logits',

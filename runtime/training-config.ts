@@ -32,10 +32,10 @@ export interface TrainingConfig {
     readonly checkpoint_steps: number;
     /** Rows that are shuffled together. */
     readonly shuffle_rows: number;
+    /** Learning rate over the steps; `cosine` reaches 0 at the last one. */
+    readonly schedule: 'constant' | 'cosine' | 'step';
     /** @default 0, plain gradient descent */
     readonly momentum?: number;
-    /** @default 'constant' */
-    readonly schedule?: 'constant' | 'cosine' | 'step';
     /** @default 0 */
     readonly warmup_steps?: number;
     /** @default 1000 */

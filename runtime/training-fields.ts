@@ -44,7 +44,7 @@ export const FIELDS: Readonly<Record<TrainingField, FieldDefinition>> = {
   input_size: whole('Features of one row.', 1, 1_000_000),
   hidden_size: whole('Units of the hidden layer (relu).', 1, 65_536),
   output_size: whole('Classes (softmax).', 1, 65_536),
-  epochs: whole('How often every row is learned from.', 1, 100_000, 3),
+  epochs: whole('How often every row is learned from.', 1, 100_000, 5),
   batch_size: whole('Rows of one gradient step.', 1, 65_536, 128),
   optimizer: { doc: 'How gradients become steps.', kind: ['adam', 'sgd'], default: 'adam' },
   learning_rate: {
@@ -52,7 +52,7 @@ export const FIELDS: Readonly<Record<TrainingField, FieldDefinition>> = {
     kind: 'number',
     range: [0, 10],
     above: true,
-    default: 0.001,
+    default: 0.002,
   },
   seed: whole('Decides initial weights and the order of rows.', 0, 2 ** 31 - 1, 42),
   checkpoint_steps: whole('Steps between two sealed checkpoints.', 1, 1_000_000_000, 200),
@@ -67,8 +67,7 @@ export const FIELDS: Readonly<Record<TrainingField, FieldDefinition>> = {
   schedule: {
     doc: 'Learning rate over the steps: constant, cosine to 0 at the last step, or a factor every decay_steps.',
     kind: ['constant', 'cosine', 'step'],
-    default: 'constant',
-    omitted: true,
+    default: 'cosine',
   },
   warmup_steps: {
     ...whole('First steps, over which the learning rate rises linearly.', 0, 1_000_000_000, 0),

@@ -42,7 +42,7 @@ export function demoCommand(): Command {
           {
             data: { inputPath: mnistFolder(), dataType: 'idx', name: 'digits' },
             configuration: () =>
-              parseTrainingConfig({ training: { input_size: 784, hidden_size: 512, output_size: 10, epochs: 5 } }),
+              parseTrainingConfig({ training: { input_size: 784, hidden_size: 512, output_size: 10 } }),
             workDir: join(FOLDER, 'work'),
             keepPlaintext: false,
             consent: async (proposed) => {

@@ -6,7 +6,7 @@ import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
 import { createLocalKeys, DEFAULT_KEY_FILE } from '../local-keys.ts';
 
 /** Sizes and epochs are left out: they are taken to fit the data. */
-const DEFAULT_CONFIGURATION = { training: { batch_size: 128, learning_rate: 0.001, seed: 42 } };
+const DEFAULT_CONFIGURATION = { training: { batch_size: 128, learning_rate: 0.002, seed: 42 } };
 
 interface InitFlags {
   readonly ownerKey: string;

@@ -32,7 +32,7 @@ test('one person alone: init, train, and what the run left', async () => {
   expect((await stat(join(folder, 'ctrain-key.json'))).mode & 0o777).toBe(0o600);
   expect(JSON.parse(await readFile(join(folder, 'training.json'), 'utf8')).training).toEqual({
     batch_size: 128,
-    learning_rate: 0.001,
+    learning_rate: 0.002,
     seed: 42,
   });
   await writeFile(join(folder, 'training.json'), JSON.stringify({ training: SMALL }));

@@ -8,13 +8,14 @@ test('three numbers are a complete configuration', () => {
   expect(parseTrainingConfig({ training: good })).toEqual({
     training: {
       ...good,
-      epochs: 3,
+      epochs: 5,
       batch_size: 128,
       optimizer: 'adam',
-      learning_rate: 0.001,
+      learning_rate: 0.002,
       seed: 42,
       checkpoint_steps: 200,
       shuffle_rows: 32768,
+      schedule: 'cosine',
     },
   });
 });
@@ -124,10 +125,10 @@ test('whatever it is given, it parses or says CONFIG_INVALID', () => {
 
 test('a younger field is canonical by its absence: what was digested before it came has the same bytes still', () => {
   const before = parseTrainingConfig({ training: good });
-  const spelled = { schedule: 'constant', momentum: 0, warmup_steps: 0, early_stopping_epochs: 0 };
+  const spelled = { momentum: 0, warmup_steps: 0, early_stopping_epochs: 0 };
   const after = parseTrainingConfig({ $schema: './training.schema.json', training: { ...spelled, ...good } });
   expect(JSON.stringify(after)).toBe(JSON.stringify(before));
-  expect(parseTrainingConfig({ training: { ...good, schedule: 'cosine' } }).training.schedule).toBe('cosine');
+  expect(parseTrainingConfig({ training: { ...good, warmup_steps: 9 } }).training.warmup_steps).toBe(9);
 });
 
 test('the committed JSON Schema is the definition (vitest -u writes it)', async () => {

@@ -148,8 +148,8 @@ test.each<[string, object, string]>([
   ],
   [
     'a default that the canonical form leaves out',
-    { configuration: { training: { ...seedless, seed, schedule: 'constant' } } },
-    'configuration.training.schedule: wanted it left out, it is the default',
+    { configuration: { training: { ...seedless, seed, warmup_steps: 0 } } },
+    'configuration.training.warmup_steps: wanted it left out, it is the default',
   ],
   [
     'a name for editors',

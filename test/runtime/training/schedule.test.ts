@@ -9,11 +9,11 @@ const rates = (training: Partial<TrainingConfig['training']>, steps: number) => 
 };
 
 test('a constant rate is no schedule', () => {
-  expect(rates({}, 4)).toBeUndefined();
+  expect(rates({ schedule: 'constant' }, 4)).toBeUndefined();
 });
 
 test.each([
-  [{ warmup_steps: 2 }, [0.5, 1, 1, 1]],
+  [{ schedule: 'constant', warmup_steps: 2 }, [0.5, 1, 1, 1]],
   [{ schedule: 'cosine' }, [1, 0.853553, 0.5, 0.146447]],
   [{ schedule: 'cosine', warmup_steps: 2 }, [0.5, 1, 1, 0.5]],
   [{ schedule: 'cosine', warmup_steps: 9 }, [0.111111, 0.222222, 0.333333, 0.444444]],

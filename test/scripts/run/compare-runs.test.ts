@@ -28,7 +28,7 @@ test('what differs, all metrics, and by how much', () => {
     'kind                      emulated  plain',
     'state                     finished  finished',
     'seconds                   6.5       2             -4.5',
-    'training.epochs           3         9',
+    'training.epochs           5         9',
     'training.initial_weights  -         abababababab',
     'loss                      0.25      0.5           +0.25',
     'test_accuracy             0.9       -',
