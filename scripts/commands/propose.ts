@@ -19,6 +19,7 @@ interface ProposeFlags {
   readonly ownerKey: string;
   readonly maxRuns: string;
   readonly days: string;
+  readonly metric: readonly string[];
   readonly deployment?: string;
 }
 
@@ -35,6 +36,11 @@ export function proposeCommand(): Command {
     .option('--owner-key <file>', 'your local key', DEFAULT_KEY_FILE)
     .option('--max-runs <count>', 'how many runs it allows', '10')
     .option('--days <count>', 'how long it holds', '30')
+    .option(
+      '--metric <name...>',
+      'let these out too: test_macro_recall, test_confusion (counts, for who gets the model)',
+      [],
+    )
     .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .addHelpText(
       'after',
@@ -54,6 +60,7 @@ export function proposeCommand(): Command {
           keyName: chooseKeyName(context.deployment, flags.keyName),
           configuration,
           maxRuns,
+          metrics: flags.metric,
           ...(named === undefined ? {} : { custom: named.custom }),
           notAfter: new Date(Date.now() + days * DAY_MS),
         });

@@ -51,9 +51,18 @@ test('same seed and data: the same bytes; another seed: others', async () => {
     'loss',
     'validation_loss',
     'validation_accuracy',
+    'validation_macro_precision',
+    'validation_macro_recall',
+    'validation_macro_f1',
     'test_loss',
     'test_accuracy',
+    'test_macro_precision',
+    'test_macro_recall',
+    'test_macro_f1',
   ]);
+  const { test: counts, validation } = first.result.scores;
+  expect([counts, validation].map((each) => each?.flat().reduce((sum, rows) => sum + rows, 0))).toEqual([40, 31]);
+  expect(counts?.reduce((sum, row, i) => sum + (row[i] ?? 0), 0)).toBe(40 * (first.result.metrics.test_accuracy ?? 0));
 });
 
 test('going on from any checkpoint gives the same model, metrics and later checkpoints', async () => {
