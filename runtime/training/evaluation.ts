@@ -29,7 +29,7 @@ export function evaluateSplit(
 }
 
 /** The same of rows from anywhere, not yet normalised. */
-async function evaluateRows(
+export async function evaluateRows(
   shards: AsyncIterable<ShardRows>,
   engine: Engine,
   { schema, outputs }: { readonly schema: InputSchema; readonly outputs: number },

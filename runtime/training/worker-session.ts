@@ -117,6 +117,12 @@ async function train(
     await channel.send('METRIC', metric);
   };
 
+  const validate = async () => {
+    const { metrics, confusion } = await evaluateSplit('validation', engine, link, start);
+    validated = confusion;
+    for (const [name, value] of Object.entries(metrics)) await report(`validation_${name}`, value);
+  };
+
   const feed = createFeed({
     seed: training.seed,
     epochs: training.epochs,
@@ -152,13 +158,12 @@ async function train(
     }
     if (rowsOf(start, 'validation') > 0) {
       meter.pause();
-      const validation = await evaluateSplit('validation', engine, link, start);
-      validated = validation.confusion;
-      for (const [name, value] of Object.entries(validation.metrics)) await report(`validation_${name}`, value);
+      await validate();
       meter.resume();
       if (stoppedImproving(history, training.early_stopping_epochs ?? 0)) break;
     }
   }
+  if (training.epochs === 0 && rowsOf(start, 'validation') > 0) await validate();
   await finish(channel, engine, link, start, { history, validated, step, sent });
 }
 
@@ -207,7 +212,11 @@ function checkStart({ config, schema, shards, drawn }: StartHeader): void {
   }
   if (drawn !== undefined && drawn.length !== (shards.train ?? []).length)
     failures.push('drawn is not one number a shard');
-  if ((shards.train ?? []).every((rows) => rows === 0)) failures.push('the train split has no rows');
+  const isEmpty = (split: string) => (shards[split] ?? []).every((rows) => rows === 0);
+  if (config.training.epochs > 0 && isEmpty('train')) failures.push('the train split has no rows');
+  if (config.training.epochs === 0 && isEmpty('validation') && isEmpty('test')) {
+    failures.push('epochs is 0, and neither the validation nor the test split has rows to measure');
+  }
   if (failures.length > 0) throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });
 }
 
@@ -216,6 +225,8 @@ function rowsOf({ shards }: StartHeader, split: string): number {
 }
 
 function diverged(step: number): SecureTrainingError {
+  if (step === 0)
+    return new SecureTrainingError('CONFIG_INVALID', 'what is measured of the initial weights is not finite');
   const message = `loss is not finite after step ${step}: try a lower learning_rate, or normalised features`;
   return new SecureTrainingError('CONFIG_INVALID', message);
 }

@@ -143,7 +143,9 @@ function limitsOf({ metrics, configuration }: OpenedModel['content'], verdict: V
     'A model can carry rows that it was trained on: it is as confidential as the agreement makes it.',
     ...(initial === undefined
       ? []
-      : [`It began from the weights of digest ${initial}, of which the receipt says nothing more.`]),
+      : configuration.training.epochs === 0
+        ? [`Nothing was trained: the weights of digest ${initial} were measured.`]
+        : [`It began from the weights of digest ${initial}, of which the receipt says nothing more.`]),
     ...(verdict === 'EMULATED' ? ['It was trained in an emulated machine: nothing about it was secret.'] : []),
     ...(verdict === 'REJECTED' ? ['Its receipt does not hold: what is said here is not proved by anything.'] : []),
   ];

@@ -23,7 +23,7 @@ const MISTAKES_SHOWN = 3;
 const DIGITS = 4;
 
 /** @param classes names of the first outputs; one that no class stands for is called by its number */
-function splitScores(confusion: Confusion, classes: readonly string[]): SplitScores {
+export function splitScores(confusion: Confusion, classes: readonly string[]): SplitScores {
   const nameOf = (i: number) => classes[i] ?? `output ${i}`;
   const { accuracy, macro_precision, macro_recall, macro_f1 } = averages(confusion);
   return {

@@ -26,9 +26,9 @@ export function explainAgreement(agreement: Agreement): string[] {
       agreement.customCode === false ? 'no custom code' : `with custom code ${agreement.customCode.sha256}`
     }`,
     ...customLines(agreement),
-    `model       ${training.input_size}-${training.hidden_size}-${training.output_size}, ${training.epochs} epochs, to ${
-      agreement.recipients.model.map((recipient) => recipient.name).join(', ') || 'nobody'
-    }`,
+    `model       ${training.input_size}-${training.hidden_size}-${training.output_size}, ${
+      training.epochs === 0 ? 'measured and not trained' : `${training.epochs} epochs`
+    }, to ${agreement.recipients.model.map((recipient) => recipient.name).join(', ') || 'nobody'}`,
     ...(training.initial_weights === undefined
       ? []
       : [`start       from the weights of digest ${training.initial_weights.slice(0, 12)}`]),

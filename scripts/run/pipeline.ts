@@ -265,7 +265,7 @@ export function sealedBytes({ objects }: Manifest): number {
 }
 
 /** Whether a signed agreement is still about the deployed trainer, the newest version of the newest key and the present, with a run left. */
-async function stillHolds(bytes: Uint8Array, context: Context, now: Date): Promise<boolean> {
+export async function stillHolds(bytes: Uint8Array, context: Context, now: Date): Promise<boolean> {
   const { trainer } = context.deployment;
   const { agreement, digest } = verifyAgreement(bytes);
   return (
