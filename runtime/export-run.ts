@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { sha256, toHex, utf8 } from './crypto/bytes.ts';
 import type { BlobStore } from './data/blob-store.ts';
 import type { ReleasedKey } from './environment.ts';
+import { SCORES_FILE } from './scores-file.ts';
 import { localRecipient, sealFile } from './sealed-file.ts';
 import type { Recipient } from './statements/agreement.ts';
 import { signModel } from './statements/model-signature.ts';
@@ -12,9 +13,11 @@ export interface ModelFiles {
   readonly modelJson: Uint8Array;
   readonly weights: Uint8Array;
   readonly preprocessing: Uint8Array;
+  /** Counts of rows. @default - the agreement lets none out */
+  readonly scores?: Uint8Array;
 }
 
-/** Names under `RUN/`; each sealed file has its record beside it. */
+/** Names under `RUN/model/` of every run, {@link SCORES_FILE} being of some; each sealed file has its record beside it. */
 export const MODEL_FILES = ['model.json', 'weights.bin', 'preprocessing.json'] as const;
 
 /** Seals the model to its recipients. Its files are public only as digests. */
@@ -28,14 +31,15 @@ export async function exportModel(
     'model.json': model.modelJson,
     'weights.bin': model.weights,
     'preprocessing.json': model.preprocessing,
+    ...(model.scores === undefined ? {} : { [SCORES_FILE]: model.scores }),
   };
   const sealTo = recipients.map(({ key }) => localRecipient(key));
   const out: ReceiptModelFile[] = [];
-  for (const name of MODEL_FILES) {
-    const { sealed, object, slots } = await sealFile(`${runId}/model/${name}.sealed`, files[name], sealTo);
+  for (const [name, bytes] of Object.entries(files)) {
+    const { sealed, object, slots } = await sealFile(`${runId}/model/${name}.sealed`, bytes, sealTo);
     await runs.put(object.name, sealed);
     await runs.put(`${runId}/model/${name}.json`, utf8(JSON.stringify({ object, slots })));
-    out.push({ name, plainSha256: toHex(sha256(files[name])), sealedSha256: object.sealedSha256 });
+    out.push({ name, plainSha256: toHex(sha256(bytes)), sealedSha256: object.sealedSha256 });
   }
   return out;
 }

@@ -18,6 +18,7 @@ import { encodePreprocessing } from './preprocessing.ts';
 import { countFinished, type TakenRun, takeRun } from './queue.ts';
 import { runMeasurement } from './run-measurement.ts';
 import { isFinal, RunReporter } from './run-reporter.ts';
+import { releasedScores } from './scores-file.ts';
 import { localRecipient } from './sealed-file.ts';
 import { type Agreement, type AgreementOwner, verifyAgreement } from './statements/agreement.ts';
 import { chainKey } from './statements/checkpoint-chain.ts';
@@ -183,7 +184,12 @@ async function performRun(
   lost.throwIfAborted();
 
   await reporter.step('exporting');
-  const files = { ...result.model, preprocessing: encodePreprocessing(data.schema) };
+  const scores = releasedScores(result.scores, agreement);
+  const files = {
+    ...result.model,
+    preprocessing: encodePreprocessing(data.schema),
+    ...(scores === undefined ? {} : { scores }),
+  };
   const model = await exportModel(services.runs, runId, files, agreement.recipients.model);
   events.record('model.sealed', 'success', `model ${model.map((file) => file.sealedSha256).join(' ')}`, now());
   events.record('run.finished', 'success', `steps ${result.steps}`, now());

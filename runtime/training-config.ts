@@ -22,6 +22,7 @@ export interface TrainingConfig {
     readonly hidden_size: number;
     /** Classes (softmax). */
     readonly output_size: number;
+    /** 0: the initial weights are measured, and nothing is trained. */
     readonly epochs: number;
     readonly batch_size: number;
     readonly optimizer: 'adam' | 'sgd';
@@ -94,6 +95,11 @@ export function parseTrainingConfig(
   }
   if (merged.optimizer === 'adam' && merged.momentum !== 0) {
     failures.push(`training.momentum: found ${show(merged.momentum)} with optimizer adam, wanted optimizer sgd`);
+  }
+  if (merged.epochs === 0 && merged.initial_weights === undefined) {
+    failures.push(
+      'training.epochs: found 0 without initial_weights, wanted a whole number from 1, or weights to measure',
+    );
   }
   if (failures.length > 0) throw invalid(source, failures);
   const canonical = NAMES.filter((field) =>

@@ -44,7 +44,7 @@ export const FIELDS: Readonly<Record<TrainingField, FieldDefinition>> = {
   input_size: whole('Features of one row.', 1, 1_000_000),
   hidden_size: whole('Units of the hidden layer (relu).', 1, 65_536),
   output_size: whole('Classes (softmax).', 1, 65_536),
-  epochs: whole('How often every row is learned from.', 1, 100_000, 5),
+  epochs: whole('How often every row is learned from; 0 only measures the initial weights.', 0, 100_000, 5),
   batch_size: whole('Rows of one gradient step.', 1, 65_536, 128),
   optimizer: { doc: 'How gradients become steps.', kind: ['adam', 'sgd'], default: 'adam' },
   learning_rate: {

@@ -11,6 +11,7 @@ import { downloadCommand } from './commands/download.ts';
 import { emulatorCommand } from './commands/emulator.ts';
 import { encryptDataCommand } from './commands/encrypt-data.ts';
 import { errorsCommand } from './commands/errors.ts';
+import { evaluateCommand } from './commands/evaluate.ts';
 import { explainPolicyCommand } from './commands/explain-policy.ts';
 import { initCommand } from './commands/init.ts';
 import { inspectCommand } from './commands/inspect.ts';
@@ -60,6 +61,7 @@ for (const command of [
   runsCommand(),
   openModelCommand(),
   predictCommand(),
+  evaluateCommand(),
   sampleDataCommand(),
 ])
   program.addCommand(command);

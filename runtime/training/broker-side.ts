@@ -17,6 +17,7 @@ import {
   type Progress,
   type ShardHeader,
 } from './frames.ts';
+import { type Confusions, rowsOf, SCORED_SPLITS } from './scores.ts';
 
 export interface StartWorkerOptions {
   /** The Node binary, normally `process.execPath`. */
@@ -89,6 +90,8 @@ export interface WorkerResult {
   readonly model: { readonly modelJson: Uint8Array; readonly weights: Uint8Array };
   readonly metrics: Readonly<Record<string, number>>;
   readonly steps: number;
+  /** Rows by true and predicted class, of each split that was measured. What of it may leave says the agreement. */
+  readonly scores: Confusions;
   readonly engine: EngineInfo;
 }
 
@@ -201,11 +204,12 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
           break;
         case 'MODEL': {
           await saving;
-          const { modelBytes, metrics, steps } = frame.header;
+          const { modelBytes, metrics, steps, scores } = frame.header;
           if (modelBytes > frame.body.length)
             throw malformed(`model of ${frame.body.length} bytes, wanted ${modelBytes}`);
           const model = { modelJson: frame.body.slice(0, modelBytes), weights: frame.body.slice(modelBytes) };
-          return { model, metrics: custom ? coarsened(metrics) : metrics, steps, engine: worker.engine };
+          requireCounts(scores, options);
+          return { model, metrics: custom ? coarsened(metrics) : metrics, steps, scores, engine: worker.engine };
         }
         default:
           throw malformed(`found a ${frame.type} frame while training`);
@@ -335,6 +339,20 @@ function coarse(value: number): number {
 
 function coarsened(metrics: Readonly<Record<string, number>>): Record<string, number> {
   return Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, coarse(value)]));
+}
+
+/** As many classes as the model has outputs, and every row counted once. */
+function requireCounts(scores: Confusions, { config, shards }: RunWorkerOptions): void {
+  const { output_size } = config.training;
+  for (const split of SCORED_SPLITS) {
+    const confusion = scores[split];
+    if (confusion === undefined) continue;
+    const rows = (shards[split] ?? []).reduce((sum, each) => sum + each, 0);
+    if (confusion.length === output_size && rowsOf(confusion) === rows) continue;
+    throw malformed(
+      `scores of ${split} count ${rowsOf(confusion)} rows of ${confusion.length} classes, wanted ${rows} of ${output_size}`,
+    );
+  }
 }
 
 /** Nothing that stands in the worker's message is said: the custom module could have written it. */

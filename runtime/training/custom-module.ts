@@ -124,6 +124,8 @@ export async function customObjective(
   const model = checkModel(await definition.build(TENSORFLOW, about), config);
   const inner = model.inputs[0]?.shape.slice(1) as number[];
   const isValue = schema.classes.length === 0;
+  // What toBatch makes of the labels only the module knows.
+  const hasClasses = !isValue && dataset?.toBatch === undefined;
   const metrics: Readonly<Record<string, BatchFunction>> = definition.metrics ?? (isValue ? {} : { accuracy });
 
   const tensors = ({ features, labels, rows }: Batch): { x: tf.Tensor; y: tf.Tensor } => {
@@ -151,17 +153,19 @@ export async function customObjective(
       ) as tf.Scalar;
     },
     evaluate(batch) {
-      const values = tf.tidy(() => {
+      const [values, predicted] = tf.tidy(() => {
         const { x, y } = tensors(batch);
         const outputs = model.apply(x) as tf.Tensor;
         const scalar = (name: string, value: BatchFunction) => tensorOf(name, value(TENSORFLOW, y, outputs), []);
         const measured = Object.entries(metrics).map(([name, metric]) => scalar(`metric ${name}`, metric));
-        return tf.stack([scalar('loss', definition.loss), ...measured].map((each) => tf.cast(each, 'float32')));
+        const all = [scalar('loss', definition.loss), ...measured].map((each) => tf.cast(each, 'float32'));
+        return [tf.stack(all), tf.argMax(outputs, -1)] as const;
       });
       const [loss = Number.NaN, ...means] = values.dataSync();
-      values.dispose();
+      const largest = hasClasses ? { predicted: predicted.dataSync() } : {};
+      tf.dispose([values, predicted]);
       const sums = Object.keys(metrics).map((name, i) => [name, (means[i] ?? Number.NaN) * batch.rows] as const);
-      return { lossSum: loss * batch.rows, correct: 0, sums: Object.fromEntries(sums) };
+      return { lossSum: loss * batch.rows, correct: 0, sums: Object.fromEntries(sums), ...largest };
     },
   };
 }

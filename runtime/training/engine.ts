@@ -23,6 +23,11 @@ export interface Evaluation {
    * @default - loss and accuracy
    */
   readonly sums?: Readonly<Record<string, number>>;
+  /**
+   * Number of the largest output, of each row.
+   * @default - of a custom model whose outputs are not the classes of its labels
+   */
+  readonly predicted?: ArrayLike<number>;
 }
 
 /** A model in training. The backend must have been started. */
@@ -171,8 +176,13 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
         const { x, y } = inputs(batch);
         const logits = logitsModel.apply(x) as tf.Tensor;
         const loss = tf.losses.softmaxCrossEntropy(y, logits, undefined, undefined, tf.Reduction.SUM);
-        const correct = tf.sum(tf.cast(tf.equal(tf.argMax(logits, 1), tf.argMax(y, 1)), 'int32'));
-        return { lossSum: loss.dataSync()[0] ?? Number.NaN, correct: correct.dataSync()[0] ?? 0 };
+        const predicted = tf.argMax(logits, 1);
+        const correct = tf.sum(tf.cast(tf.equal(predicted, tf.argMax(y, 1)), 'int32'));
+        return {
+          lossSum: loss.dataSync()[0] ?? Number.NaN,
+          correct: correct.dataSync()[0] ?? 0,
+          predicted: predicted.dataSync(),
+        };
       });
     },
     snapshot() {

@@ -3,6 +3,7 @@ import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import type { ConfinementProbe } from './confinement.ts';
 import type { CustomFailure } from './custom-error.ts';
+import { type Confusions, isConfusion, SCORED_SPLITS } from './scores.ts';
 
 /**
  * What broker and worker say to each other over the inherited socket (design section 6):
@@ -94,6 +95,8 @@ interface ModelHeader {
   readonly modelBytes: number;
   readonly metrics: Readonly<Record<string, number>>;
   readonly steps: number;
+  /** Counts of rows: the broker lets out what is agreed on. */
+  readonly scores: Confusions;
 }
 
 /** `message` is one of our own, or names only class and place; the full text of a foreign error stays in the worker's output. */
@@ -132,7 +135,7 @@ const NAMES = new Map<number, FrameType>(
   (Object.keys(FRAME_TYPES) as FrameType[]).map((name) => [FRAME_TYPES[name], name]),
 );
 
-type Kind = 'count' | 'number' | 'text' | 'flag' | 'record' | 'metrics';
+type Kind = 'count' | 'number' | 'text' | 'flag' | 'record' | 'metrics' | 'scores';
 /** What a header must hold. The worker runs other people's models, so the broker believes no frame by its type alone. */
 const FIELDS: Readonly<Record<FrameType, Readonly<Record<string, Kind>>>> = {
   START: { config: 'record', schema: 'record', shards: 'record' },
@@ -158,7 +161,7 @@ const FIELDS: Readonly<Record<FrameType, Readonly<Record<string, Kind>>>> = {
   },
   CHECKPOINT: { step: 'count' },
   METRIC: { name: 'text', value: 'number', step: 'count', epoch: 'count' },
-  MODEL: { modelBytes: 'count', metrics: 'metrics', steps: 'count' },
+  MODEL: { modelBytes: 'count', metrics: 'metrics', steps: 'count', scores: 'scores' },
   ERROR: { code: 'text', message: 'text' },
   BUILT: { metrics: 'text' },
 };
@@ -170,6 +173,11 @@ const CHECKS: Readonly<Record<Kind, (value: unknown) => boolean>> = {
   flag: (value) => typeof value === 'boolean',
   record: isRecord,
   metrics: (value) => isRecord(value) && Object.values(value).every(Number.isFinite),
+  scores: (value) =>
+    isRecord(value) &&
+    Object.entries(value).every(
+      ([split, confusion]) => SCORED_SPLITS.some((known) => known === split) && isConfusion(confusion),
+    ),
 };
 
 /** The bytes of a frame in two parts, so that a large body is never copied. */

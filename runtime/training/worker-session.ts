@@ -22,6 +22,7 @@ import type { Position } from './order.ts';
 import { progressMeter } from './progress-meter.ts';
 import { decodeSafeTensors } from './safetensors.ts';
 import { learningRates, stoppedImproving } from './schedule.ts';
+import type { Confusion, Confusions } from './scores.ts';
 
 type StartFrame = Extract<Frame, { type: 'START' | 'RESUME' }>;
 
@@ -81,6 +82,7 @@ async function train(
   const steps = training.epochs * Math.ceil(rows / training.batch_size);
   const rateOf = learningRates(start.config, steps);
   const history: Metric[] = [];
+  let validated: Confusion | undefined;
   let position: Position = { epoch: 0, row: 0 };
   let step = 0;
   if (type === 'START' && training.initial_weights !== undefined) {
@@ -113,6 +115,12 @@ async function train(
     const metric = { name, value, step, epoch: position.epoch + 1 };
     history.push(metric);
     await channel.send('METRIC', metric);
+  };
+
+  const validate = async () => {
+    const { metrics, confusion } = await evaluateSplit('validation', engine, link, start);
+    validated = confusion;
+    for (const [name, value] of Object.entries(metrics)) await report(`validation_${name}`, value);
   };
 
   const feed = createFeed({
@@ -150,17 +158,19 @@ async function train(
     }
     if (rowsOf(start, 'validation') > 0) {
       meter.pause();
-      const validation = await evaluateSplit('validation', engine, link, start);
-      for (const [name, value] of Object.entries(validation)) await report(`validation_${name}`, value);
+      await validate();
       meter.resume();
       if (stoppedImproving(history, training.early_stopping_epochs ?? 0)) break;
     }
   }
-  await finish(channel, engine, link, start, { history, step, sent });
+  if (training.epochs === 0 && rowsOf(start, 'validation') > 0) await validate();
+  await finish(channel, engine, link, start, { history, validated, step, sent });
 }
 
 interface Ending {
   readonly history: readonly Metric[];
+  /** Of the last epoch. */
+  readonly validated: Confusion | undefined;
   readonly step: number;
   readonly sent: Promise<void>;
 }
@@ -169,15 +179,17 @@ interface Ending {
 async function finish(channel: FrameChannel, engine: Engine, link: BrokerLink, start: StartHeader, ending: Ending) {
   const metrics: Record<string, number> = {};
   for (const { name, value } of ending.history) metrics[name] = value;
+  let scores: Confusions = ending.validated === undefined ? {} : { validation: ending.validated };
   if (rowsOf(start, 'test') > 0) {
-    const test = await evaluateSplit('test', engine, link, start);
-    for (const [name, value] of Object.entries(test)) metrics[`test_${name}`] = value;
+    const { metrics: measured, confusion } = await evaluateSplit('test', engine, link, start);
+    for (const [name, value] of Object.entries(measured)) metrics[`test_${name}`] = value;
+    if (confusion !== undefined) scores = { ...scores, test: confusion };
   }
   const wrong = Object.values(metrics).some((value) => !Number.isFinite(value));
   if (wrong) throw diverged(ending.step);
   const { modelJson, weights } = await engine.exportModel();
   await ending.sent;
-  const header = { modelBytes: modelJson.length, metrics, steps: ending.step };
+  const header = { modelBytes: modelJson.length, metrics, steps: ending.step, scores };
   await channel.send('MODEL', header, concat(modelJson, weights));
   engine.dispose();
 }
@@ -200,7 +212,11 @@ function checkStart({ config, schema, shards, drawn }: StartHeader): void {
   }
   if (drawn !== undefined && drawn.length !== (shards.train ?? []).length)
     failures.push('drawn is not one number a shard');
-  if ((shards.train ?? []).every((rows) => rows === 0)) failures.push('the train split has no rows');
+  const isEmpty = (split: string) => (shards[split] ?? []).every((rows) => rows === 0);
+  if (config.training.epochs > 0 && isEmpty('train')) failures.push('the train split has no rows');
+  if (config.training.epochs === 0 && isEmpty('validation') && isEmpty('test')) {
+    failures.push('epochs is 0, and neither the validation nor the test split has rows to measure');
+  }
   if (failures.length > 0) throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });
 }
 
@@ -209,6 +225,8 @@ function rowsOf({ shards }: StartHeader, split: string): number {
 }
 
 function diverged(step: number): SecureTrainingError {
+  if (step === 0)
+    return new SecureTrainingError('CONFIG_INVALID', 'what is measured of the initial weights is not finite');
   const message = `loss is not finite after step ${step}: try a lower learning_rate, or normalised features`;
   return new SecureTrainingError('CONFIG_INVALID', message);
 }

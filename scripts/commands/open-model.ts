@@ -7,6 +7,7 @@ import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
 import { cardOptions, writeModelCard } from '../model/card.ts';
 import { MODEL_FORMATS, writeFormat } from '../model/formats.ts';
 import { readOpenedModel } from '../model/opened-model.ts';
+import { scoreLines } from '../model/score-table.ts';
 import { openModel } from '../run/open-model.ts';
 import { runStore } from '../run/submit.ts';
 
@@ -49,10 +50,14 @@ export function openModelCommand(): Command {
         if (flags.json === true) {
           const { model, metrics } = content;
           const { verdict } = card.receipt ?? {};
-          console.log(JSON.stringify({ outputDir, model, metrics, verdict, ...(file === undefined ? {} : { file }) }));
+          const { scores } = card;
+          console.log(
+            JSON.stringify({ outputDir, model, metrics, scores, verdict, ...(file === undefined ? {} : { file }) }),
+          );
         } else {
           const roots =
             emulator === undefined ? '' : ` --emulator-roots ${relative(process.cwd(), emulator.rootsFile)}`;
+          for (const lines of Object.values(card.scores ?? {}).map(scoreLines)) console.log(lines.join('\n'));
           if (file !== undefined) console.log(`written as ${file}`);
           console.log(`model in ${outputDir}; next: ctrain verify ${outputDir}${roots}`);
         }

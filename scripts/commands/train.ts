@@ -8,6 +8,8 @@ import { type ChosenDeployment, type Context, chooseDeployment } from '../contex
 import type { CustomBundle } from '../custom/bundle-custom.ts';
 import { buildCustomTrainer, customOf, requireDeployed } from '../custom/custom-trainer.ts';
 import { DEFAULT_KEY_FILE, type LocalKeys, loadLocalKeys } from '../local-keys.ts';
+import { readModelCard } from '../model/card.ts';
+import { scoreLines } from '../model/score-table.ts';
 import { count, type Reporter, terminalReporter } from '../progress.ts';
 import { explainAgreement, readAgreement } from '../run/approve.ts';
 import { type Configure, fittedConfiguration, readConfiguration, startingFrom } from '../run/configuration.ts';
@@ -115,6 +117,8 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
         } else {
           for (const line of verdictLines(verdict)) reporter.line(line);
           summarise(run, reporter);
+          const { scores } = await readModelCard(run.folder);
+          for (const line of Object.values(scores ?? {}).flatMap(scoreLines)) reporter.line(`  ${line}`);
         }
       } finally {
         await context.close();

@@ -46,8 +46,10 @@ export async function checkCustom(
 }
 
 async function tryRun(bundleDir: string, { training }: TrainingConfig, classes: readonly string[]): Promise<string[]> {
-  const { input_size: width } = training;
-  const config = { training: { ...training, epochs: 1, batch_size: BATCH_ROWS } };
+  // The weights come with the run: here the seed's will do.
+  const { initial_weights: _, ...rest } = training;
+  const { input_size: width } = rest;
+  const config = { training: { ...rest, epochs: 1, batch_size: BATCH_ROWS } };
   const worker = await startWorker({
     node: process.execPath,
     script: join(bundleDir, 'worker.mjs'),

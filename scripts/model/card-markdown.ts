@@ -1,4 +1,5 @@
 import type { ModelCard } from './card.ts';
+import { scoreLines } from './score-table.ts';
 
 const COLUMNS_SHOWN = 40;
 
@@ -35,6 +36,10 @@ export function cardMarkdown(card: ModelCard): string {
       ],
     ],
     ['Metrics', metricTable(card.metrics)],
+    ...Object.entries(card.scores ?? {}).map(
+      // Names stand in a code block, where nothing in them is markup.
+      ([split, scores]) => [`Scores of the ${split} split`, ['```', ...scoreLines(scores), '```']] as const,
+    ),
     ['Limits', card.limits.map((limit) => `- ${limit}`)],
     [
       'Receipt',

@@ -11,6 +11,7 @@ import type { LocalKeys } from '../local-keys.ts';
 import { type VerifyFolderOptions, verifyFolder } from '../run/verify-folder.ts';
 import { cardMarkdown } from './card-markdown.ts';
 import { type OpenedModel, readOpenedModel } from './opened-model.ts';
+import { type SplitScores, scoresOf } from './score-table.ts';
 
 /** Names of the card's two forms, in the folder of the model. */
 export const CARD_FILE = 'model-card.json';
@@ -40,6 +41,8 @@ export interface ModelCard {
   readonly classes: readonly string[];
   /** Those that the agreement lets out. */
   readonly metrics: Readonly<Record<string, number>>;
+  /** Per class, by split. @default - the agreement lets none out */
+  readonly scores?: Readonly<Record<string, SplitScores>>;
   readonly engine: string;
   readonly files: readonly { readonly name: string; readonly sha256: string }[];
   readonly limits: readonly string[];
@@ -87,7 +90,11 @@ export async function readModelCard(folder: string): Promise<ModelCard> {
   throw new SecureTrainingError('CONFIG_INVALID', `${path} is not a model card of version 1`);
 }
 
-function cardOf({ content, preprocessing }: OpenedModel, verdict: Verdict, failed: readonly string[]): ModelCard {
+function cardOf(
+  { content, preprocessing, scores }: OpenedModel,
+  verdict: Verdict,
+  failed: readonly string[],
+): ModelCard {
   const { schema } = preprocessing;
   return {
     version: 1,
@@ -106,6 +113,7 @@ function cardOf({ content, preprocessing }: OpenedModel, verdict: Verdict, faile
     },
     classes: schema.classes,
     metrics: content.metrics,
+    ...(scores === undefined ? {} : { scores: scoresOf(scores.splits, schema.classes) }),
     engine: content.engine.backend,
     files: content.model.map(({ name, plainSha256 }) => ({ name, sha256: plainSha256 })),
     limits: limitsOf(content, verdict),
@@ -135,7 +143,9 @@ function limitsOf({ metrics, configuration }: OpenedModel['content'], verdict: V
     'A model can carry rows that it was trained on: it is as confidential as the agreement makes it.',
     ...(initial === undefined
       ? []
-      : [`It began from the weights of digest ${initial}, of which the receipt says nothing more.`]),
+      : configuration.training.epochs === 0
+        ? [`Nothing was trained: the weights of digest ${initial} were measured.`]
+        : [`It began from the weights of digest ${initial}, of which the receipt says nothing more.`]),
     ...(verdict === 'EMULATED' ? ['It was trained in an emulated machine: nothing about it was secret.'] : []),
     ...(verdict === 'REJECTED' ? ['Its receipt does not hold: what is said here is not proved by anything.'] : []),
   ];

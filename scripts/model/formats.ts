@@ -28,17 +28,19 @@ export async function writeFormat(
   return path;
 }
 
+/** Names and layouts are Keras's: `LAYER/kernel` is inputs by outputs. The metadata say what the layers are, and the classes. */
+export function safeTensorsOf({ content, modelJson, weights, preprocessing }: OpenedModel): Uint8Array {
+  const { tensors, topology } = readLayersModel(modelJson, weights);
+  const metadata = {
+    format: 'tf',
+    run: content.runId,
+    topology: JSON.stringify(topology),
+    preprocessing: JSON.stringify(preprocessing.schema),
+  };
+  return encodeSafeTensors({ tensors, metadata });
+}
+
 const ENCODERS: Readonly<Record<'safetensors' | 'keras', (model: OpenedModel) => Uint8Array>> = {
-  /** Names and layouts are Keras's: `LAYER/kernel` is inputs by outputs. The metadata say what the layers are, and the classes. */
-  safetensors: ({ content, modelJson, weights, preprocessing }) => {
-    const { tensors, topology } = readLayersModel(modelJson, weights);
-    const metadata = {
-      format: 'tf',
-      run: content.runId,
-      topology: JSON.stringify(topology),
-      preprocessing: JSON.stringify(preprocessing.schema),
-    };
-    return encodeSafeTensors({ tensors, metadata });
-  },
+  safetensors: safeTensorsOf,
   keras: ({ modelJson, weights }) => encodeKeras(readLayersModel(modelJson, weights)),
 };

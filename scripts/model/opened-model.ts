@@ -4,6 +4,7 @@ import { sha256, toHex } from '../../runtime/crypto/bytes.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { MODEL_FILES } from '../../runtime/export-run.ts';
 import { type Preprocessing, parsePreprocessing } from '../../runtime/preprocessing.ts';
+import { parseScores, SCORES_FILE, type Scores } from '../../runtime/scores-file.ts';
 import { parseReceipt, type ReceiptContent } from '../../runtime/statements/receipt.ts';
 import { RUN_FOLDER } from '../run/open-model.ts';
 
@@ -13,6 +14,8 @@ export interface OpenedModel {
   readonly modelJson: Uint8Array;
   readonly weights: Uint8Array;
   readonly preprocessing: Preprocessing;
+  /** @default - the agreement lets none out */
+  readonly scores?: Scores;
 }
 
 /**
@@ -22,8 +25,9 @@ export interface OpenedModel {
  */
 export async function readOpenedModel(folder: string): Promise<OpenedModel> {
   const { content } = parseReceipt(await readIn(folder, RUN_FOLDER.receipt));
-  const files: Partial<Record<(typeof MODEL_FILES)[number], Uint8Array>> = {};
-  for (const name of MODEL_FILES) {
+  const files: Partial<Record<(typeof MODEL_FILES)[number] | typeof SCORES_FILE, Uint8Array>> = {};
+  const isScored = content.model.some(({ name }) => name === SCORES_FILE);
+  for (const name of isScored ? ([...MODEL_FILES, SCORES_FILE] as const) : MODEL_FILES) {
     const path = join(RUN_FOLDER.model, name);
     const bytes = await readIn(folder, path);
     const subject = content.model.find((file) => file.name === name);
@@ -34,7 +38,14 @@ export async function readOpenedModel(folder: string): Promise<OpenedModel> {
   const { 'model.json': modelJson, 'weights.bin': weights, 'preprocessing.json': preprocessing } = files;
   if (modelJson === undefined || weights === undefined || preprocessing === undefined)
     throw new RangeError('a model file was not read');
-  return { content, modelJson, weights, preprocessing: parsePreprocessing(preprocessing) };
+  const scores = files[SCORES_FILE];
+  return {
+    content,
+    modelJson,
+    weights,
+    preprocessing: parsePreprocessing(preprocessing),
+    ...(scores === undefined ? {} : { scores: parseScores(scores) }),
+  };
 }
 
 async function readIn(folder: string, name: string): Promise<Uint8Array> {

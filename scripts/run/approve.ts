@@ -2,8 +2,10 @@ import { grantRole, RELEASE_ROLE } from '../../runtime/azure/resource-manager.ts
 import { thumbprint } from '../../runtime/crypto/jwk.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { vaultKeyId } from '../../runtime/keys/slots.ts';
+import { confusionMetric } from '../../runtime/scores-file.ts';
 import { type Agreement, parseAgreement } from '../../runtime/statements/agreement.ts';
 import { addSignature, type Envelope, parseEnvelope, readStatement } from '../../runtime/statements/dsse.ts';
+import { SCORED_SPLITS } from '../../runtime/training/scores.ts';
 import type { Context } from '../context.ts';
 import type { LocalKeys } from '../local-keys.ts';
 import { vaultKey } from './vault-key.ts';
@@ -24,13 +26,14 @@ export function explainAgreement(agreement: Agreement): string[] {
       agreement.customCode === false ? 'no custom code' : `with custom code ${agreement.customCode.sha256}`
     }`,
     ...customLines(agreement),
-    `model       ${training.input_size}-${training.hidden_size}-${training.output_size}, ${training.epochs} epochs, to ${
-      agreement.recipients.model.map((recipient) => recipient.name).join(', ') || 'nobody'
-    }`,
+    `model       ${training.input_size}-${training.hidden_size}-${training.output_size}, ${
+      training.epochs === 0 ? 'measured and not trained' : `${training.epochs} epochs`
+    }, to ${agreement.recipients.model.map((recipient) => recipient.name).join(', ') || 'nobody'}`,
     ...(training.initial_weights === undefined
       ? []
       : [`start       from the weights of digest ${training.initial_weights.slice(0, 12)}`]),
     `let out     ${agreement.metrics.join(', ') || 'no metric'}`,
+    ...countedLines(agreement),
     `machine     ${agreement.environment.generations.join(' or ')}, ${
       agreement.environment.vmIds === 'any'
         ? 'any virtual machine with the role'
@@ -41,6 +44,14 @@ export function explainAgreement(agreement: Agreement): string[] {
     '            administrator of the platform could run another program in a genuine machine.',
   ];
   return lines;
+}
+
+/** A name among metrics does not say that it stands for counts of rows. */
+function countedLines({ metrics, recipients }: Agreement): string[] {
+  const splits = SCORED_SPLITS.filter((split) => metrics.includes(confusionMetric(split)));
+  if (splits.length === 0) return [];
+  const to = recipients.model.map(({ name }) => name).join(', ');
+  return [`counts      of ${splits.join(' and ')} rows by true and predicted class, sealed to ${to}`];
 }
 
 /** Why custom code is another thing to sign than a configuration. */

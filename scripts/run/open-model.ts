@@ -7,6 +7,7 @@ import { SecureTrainingError } from '../../runtime/errors.ts';
 import { MODEL_FILES } from '../../runtime/export-run.ts';
 import { metricHistoryName, parseMetricHistory } from '../../runtime/metric-history.ts';
 import { checkRunId, readBlob } from '../../runtime/queue.ts';
+import { SCORES_FILE } from '../../runtime/scores-file.ts';
 import { localRecipient, openFile, parseSealedFile } from '../../runtime/sealed-file.ts';
 import { parseReceipt, type ReceiptContent } from '../../runtime/statements/receipt.ts';
 import type { LocalKeys } from '../local-keys.ts';
@@ -45,7 +46,8 @@ export async function openModel(
   await rm(partial, { recursive: true, force: true });
   try {
     await mkdir(join(partial, RUN_FOLDER.model), { recursive: true, mode: 0o700 });
-    for (const name of MODEL_FILES) {
+    const isScored = content.model.some(({ name }) => name === SCORES_FILE);
+    for (const name of isScored ? [...MODEL_FILES, SCORES_FILE] : MODEL_FILES) {
       const plaintext = await openModelFile(runs, keys, content, name);
       await writeFile(join(partial, RUN_FOLDER.model, name), plaintext, { mode: 0o600 });
     }

@@ -13,6 +13,7 @@ import { SecureTrainingError } from '../../runtime/errors.ts';
 import { vaultKeyId } from '../../runtime/keys/slots.ts';
 import { requireFit } from '../../runtime/open-datasets.ts';
 import { countFinished, type RunStatus } from '../../runtime/queue.ts';
+import { confusionMetric } from '../../runtime/scores-file.ts';
 import { type Agreement, verifyAgreement } from '../../runtime/statements/agreement.ts';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import type { Manifest } from '../../runtime/statements/manifest.ts';
@@ -162,6 +163,8 @@ export async function agreeOnRows(
         configuration: () => configuration,
         maxRuns: options.maxRuns ?? MAX_RUNS,
         notAfter: new Date(Date.now() + 30 * DAY_MS),
+        // Whoever trains here has the rows in front of them: what is counted of them is theirs to see.
+        metrics: manifest.schema.classes.length === 0 ? [] : [confusionMetric('test')],
         ...(options.custom === undefined ? {} : { custom: options.custom }),
       });
       await options.consent(proposal.agreement);
@@ -262,7 +265,7 @@ export function sealedBytes({ objects }: Manifest): number {
 }
 
 /** Whether a signed agreement is still about the deployed trainer, the newest version of the newest key and the present, with a run left. */
-async function stillHolds(bytes: Uint8Array, context: Context, now: Date): Promise<boolean> {
+export async function stillHolds(bytes: Uint8Array, context: Context, now: Date): Promise<boolean> {
   const { trainer } = context.deployment;
   const { agreement, digest } = verifyAgreement(bytes);
   return (

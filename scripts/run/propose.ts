@@ -16,7 +16,10 @@ import type { LocalKeys } from '../local-keys.ts';
 import type { Configure } from './configuration.ts';
 
 /** Metrics an agreement lets out when it says nothing else. */
-const DEFAULT_METRICS = ['loss', 'validation_loss', 'validation_accuracy', 'test_loss', 'test_accuracy'];
+const DEFAULT_METRICS = [
+  'loss',
+  ...['validation', 'test'].flatMap((split) => [`${split}_loss`, `${split}_accuracy`, `${split}_macro_f1`]),
+];
 
 export interface ProposeOptions {
   readonly name: string;
@@ -26,6 +29,11 @@ export interface ProposeOptions {
   readonly configuration: Configure;
   readonly maxRuns: number;
   readonly notAfter: Date;
+  /**
+   * Metrics to let out beside the usual ones.
+   * @default - none
+   */
+  readonly metrics?: readonly string[];
   /**
    * Bundled custom modules, to be tried on rows of this shape before they are agreed on.
    * @default - the configuration names none
@@ -95,7 +103,7 @@ export async function proposeAgreement(context: Context, keys: LocalKeys, option
     configuration,
     environment: deployment.environment,
     recipients: { model: [{ name: keys.name, key: keys.recipientJwk }], checkpoints: [] },
-    metrics: checked?.metrics ?? DEFAULT_METRICS,
+    metrics: [...new Set([...(checked?.metrics ?? DEFAULT_METRICS), ...(options.metrics ?? [])])],
     customCode: options.custom === undefined ? false : { sha256: options.custom.sha256 },
     maxRuns: options.maxRuns,
     notAfter: options.notAfter.toISOString(),

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { AZURE_TRUST } from '../../runtime/azure-trust.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { MODEL_FILES } from '../../runtime/export-run.ts';
+import { SCORES_FILE } from '../../runtime/scores-file.ts';
 import type { TrustAnchors } from '../../runtime/trust.ts';
 import { type ReceiptVerdict, verifyReceipt } from '../../runtime/verify-receipt.ts';
 import { RUN_FOLDER } from './open-model.ts';
@@ -41,6 +42,9 @@ export async function verifyFolder(folder: string, options: VerifyFolderOptions)
   const lists = await readRevocationLists(options.revocationLists ?? []);
   const modelFiles: Record<string, Uint8Array> = {};
   for (const name of MODEL_FILES) modelFiles[name] = await read(join(RUN_FOLDER.model, name));
+  // Of some runs: whether it has to be there says the receipt.
+  const scores = await readFile(join(folder, RUN_FOLDER.model, SCORES_FILE)).catch(() => undefined);
+  if (scores !== undefined) modelFiles[SCORES_FILE] = Uint8Array.from(scores);
   return verifyReceipt({
     receipt: await read(RUN_FOLDER.receipt),
     agreement: await read(RUN_FOLDER.agreement),

@@ -59,12 +59,19 @@ test('one person alone: init, train, and what the run left', async () => {
   const opened = await ctrain('open-model', runId, '--output-dir', 'again', '--json');
   expect(JSON.parse(opened.out)).toMatchObject({
     outputDir: 'again',
-    model: [{ name: 'model.json' }, { name: 'weights.bin', plainSha256: before }, { name: 'preprocessing.json' }],
+    model: [
+      { name: 'model.json' },
+      { name: 'weights.bin', plainSha256: before },
+      { name: 'preprocessing.json' },
+      { name: 'scores.json' },
+    ],
+    scores: { test: { classes: [{ name: '0', support: expect.any(Number) }, { name: '1' }, { name: '2' }] } },
   });
   expect(await sha256('again', 'model', 'weights.bin')).toBe(before);
   const [receipt, hint] = [join('models', runId), (await ctrain('open-model', runId)).out];
-  expect(hint).toBe(
-    `model in ${receipt}; next: ctrain verify ${receipt} --emulator-roots .ctrain/emulator/roots.json\n`,
+  expect(hint).toMatch(/^class +precision +recall +f1 +rows\n0 +[\d.]+ .*\n/);
+  expect(hint).toContain(
+    `\nmodel in ${receipt}; next: ctrain verify ${receipt} --emulator-roots .ctrain/emulator/roots.json\n`,
   );
 
   const verified = await ctrain('verify', receipt, '--emulator-roots', '.ctrain/emulator/roots.json');

@@ -41,10 +41,12 @@ test('a trained model comes with its card and its curves', async () => {
     data: [{ dataset: 'flowers', version: 1, digest: expect.stringMatching(/^[0-9a-f]{64}$/) }],
     inputs: { featureCount: 8, columns: ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'], coded: [] },
     classes: ['0', '1', '2'],
-    metrics: { test_accuracy: expect.any(Number) },
+    metrics: { test_accuracy: expect.any(Number), test_macro_f1: expect.any(Number) },
+    scores: { test: { classes: [{ name: '0' }, { name: '1' }, { name: '2' }] } },
     receipt: { verdict: 'EMULATED', failed: [], hardware: 'EMULATED' },
   });
   expect(await text('models', runId, 'model-card.md')).toContain('verdict when it was opened: **EMULATED**');
+  expect(await text('models', runId, 'model-card.md')).toMatch(/## Scores of the test split\n\n```\nclass .*\n0 /);
   const { points } = JSON.parse(await text('models', runId, 'metrics.json'));
   expect(points.filter(({ name }: { name: string }) => name === 'validation_accuracy')).toHaveLength(12);
   expect(await readdir(path('models', runId, 'logs'))).toEqual([
@@ -132,7 +134,7 @@ test('another run starts from its weights, and is compared with it', async () =>
 test('runs whose deployment is gone are listed and compared by their cards; without one, by what the store holds', async () => {
   await rename(path('models'), path('elsewhere'));
   const stored = await ctrain('runs', '--compare', runId, runId);
-  expect(stored).toMatchObject({ code: 0, out: expect.stringMatching(/test_accuracy .*\n.*same\n$/) });
+  expect(stored).toMatchObject({ code: 0, out: expect.stringMatching(/test_macro_f1 .*\n.*same\n$/) });
   await rename(path('.ctrain', 'emulator'), path('emulator-before'));
   const listed = await ctrain('runs', '--models-dir', 'elsewhere');
   expect(listed.out).toMatch(new RegExp(`^${runId}  finished    emulated, not in this deployment, 20`, 'm'));

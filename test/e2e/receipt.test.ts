@@ -32,6 +32,7 @@ beforeAll(async () => {
       'model.json': await read('model/model.json'),
       'weights.bin': await read('model/weights.bin'),
       'preprocessing.json': await read('model/preprocessing.json'),
+      'scores.json': await read('model/scores.json'),
     },
   };
 });

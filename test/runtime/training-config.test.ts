@@ -55,7 +55,7 @@ test.each([
   [{ hidden_size: -3 }, 'training.hidden_size: found -3, wanted a whole number from 1 to 65536'],
   [{ output_size: 2.5 }, 'training.output_size: found 2.5, wanted a whole number from 1 to 65536'],
   [{ input_size: undefined }, 'training.input_size: found nothing, wanted a whole number from 1 to 1000000'],
-  [{ epochs: '3' }, 'training.epochs: found "3", wanted a whole number from 1 to 100000'],
+  [{ epochs: '3' }, 'training.epochs: found "3", wanted a whole number from 0 to 100000'],
   [{ batch_size: 0 }, 'training.batch_size: found 0, wanted a whole number from 1 to 65536'],
   [{ optimizer: 'adamw' }, 'training.optimizer: found "adamw", wanted adam or sgd'],
   [{ learning_rate: 0 }, 'training.learning_rate: found 0, wanted a number above 0, at most 10'],
@@ -105,8 +105,22 @@ test.each([
   expect(() => parseTrainingConfig(value)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID', message }));
 });
 
+test('no epochs only with weights to measure', () => {
+  const initial_weights = 'a'.repeat(64);
+  expect(parseTrainingConfig({ training: { ...good, epochs: 0, initial_weights } }).training).toMatchObject({
+    epochs: 0,
+  });
+  expect(() => parseTrainingConfig({ training: { ...good, epochs: 0 } })).toThrow(
+    expect.objectContaining({
+      code: 'CONFIG_INVALID',
+      message:
+        'configuration: training.epochs: found 0 without initial_weights, wanted a whole number from 1, or weights to measure',
+    }),
+  );
+});
+
 test('names every wrong field at once', () => {
-  expect(() => parseTrainingConfig({ training: { ...good, epochs: 0, seed: -1 } })).toThrow(
+  expect(() => parseTrainingConfig({ training: { ...good, epochs: -1, seed: -1 } })).toThrow(
     expect.objectContaining({ failures: [expect.stringContaining('epochs'), expect.stringContaining('seed')] }),
   );
 });
@@ -147,7 +161,7 @@ test.each([
   ['training.epoch=3', '--set: training.epoch: unknown key, did you mean training.epochs?'],
   ['epochs=3', '--set: epochs: unknown key, did you mean training.epochs?'],
   ['training.constructor=3', '--set: training.constructor: unknown key, did you mean training.'],
-  ['training.epochs=', '--set: training.epochs: found "", wanted a whole number from 1 to 100000'],
+  ['training.epochs=', '--set: training.epochs: found "", wanted a whole number from 0 to 100000'],
   ['training.epochs=0x10', '--set: training.epochs: found "0x10", wanted a whole number'],
   ['training.optimizer=adamw', '--set: training.optimizer: found "adamw", wanted adam or sgd'],
 ])('refuses --set %s', (text, message) => {

@@ -28,6 +28,7 @@ import { parseReleaseReply, replyFailures } from '../../../runtime/keys/release-
 import { parseKeyId, parseKeySlots, slotOf } from '../../../runtime/keys/slots.ts';
 import { encodeMetricHistory, parseMetricHistory } from '../../../runtime/metric-history.ts';
 import { parsePreprocessing } from '../../../runtime/preprocessing.ts';
+import { parseScores } from '../../../runtime/scores-file.ts';
 import { parseJson } from '../../../runtime/shape.ts';
 import { agreementStatement, parseAgreement, verifyAgreement } from '../../../runtime/statements/agreement.ts';
 import { CHAIN_START, parseCheckpoint } from '../../../runtime/statements/checkpoint-chain.ts';
@@ -456,6 +457,20 @@ function statementRows(machine: Machine): Readonly<Record<string, ParserRow>> {
       }),
       parse: (bytes) => parsePreprocessing(bytes),
       covers: ['parsePreprocessing'],
+    },
+    scores: {
+      ...plainJson({
+        version: 1,
+        salt: toBase64(new Uint8Array(32)),
+        splits: {
+          test: [
+            [3, 1],
+            [0, 2],
+          ],
+        },
+      }),
+      parse: (bytes) => parseScores(bytes),
+      covers: ['parseScores'],
     },
     checkpoint: { ...plainJson(checkpoint), parse: (bytes) => parseCheckpoint(bytes), covers: ['parseCheckpoint'] },
     'key slots': {

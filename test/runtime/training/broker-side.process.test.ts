@@ -3,6 +3,7 @@ import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { sha256, toHex } from '../../../runtime/crypto/bytes.ts';
 import { encodeShard } from '../../../runtime/data/arrow-shard.ts';
 import {
   type RunWorkerOptions,
@@ -11,6 +12,7 @@ import {
   type WorkerResult,
 } from '../../../runtime/training/broker-side.ts';
 import type { Progress } from '../../../runtime/training/frames.ts';
+import { decodeSafeTensors, encodeSafeTensors } from '../../../runtime/training/safetensors.ts';
 import { bundledWorker, testData } from './worker-setup.ts';
 
 let worker: Awaited<ReturnType<typeof bundledWorker>>;
@@ -51,9 +53,42 @@ test('same seed and data: the same bytes; another seed: others', async () => {
     'loss',
     'validation_loss',
     'validation_accuracy',
+    'validation_macro_precision',
+    'validation_macro_recall',
+    'validation_macro_f1',
     'test_loss',
     'test_accuracy',
+    'test_macro_precision',
+    'test_macro_recall',
+    'test_macro_f1',
   ]);
+  const { test: counts, validation } = first.result.scores;
+  expect([counts, validation].map((each) => each?.flat().reduce((sum, rows) => sum + rows, 0))).toEqual([40, 31]);
+  expect(counts?.reduce((sum, row, i) => sum + (row[i] ?? 0), 0)).toBe(40 * (first.result.metrics.test_accuracy ?? 0));
+});
+
+test('no epochs: the initial weights are measured as their own run measured them, and come back unchanged', async () => {
+  const whole = await wholeRun();
+  const resume = [...whole.checkpoints.values()].at(-1) ?? expect.fail('no checkpoint');
+  const tensors = decodeSafeTensors(resume).tensors.filter(({ name }) => /^(hidden|logits)\/(kernel|bias)$/.test(name));
+  const initialWeights = encodeSafeTensors({ tensors, metadata: {} });
+  const none = { epochs: 0, initial_weights: toHex(sha256(initialWeights)) };
+  const untrained = { ...testData(none), initialWeights };
+  const checkpoints: number[] = [];
+  for (const train of [untrained.shards.train ?? [], []]) {
+    const result = await run({
+      ...untrained,
+      shards: { ...untrained.shards, train },
+      onCheckpoint: async (step) => void checkpoints.push(step),
+    });
+    const { loss: _, ...measured } = whole.result.metrics;
+    expect(result).toEqual({ ...whole.result, metrics: measured, steps: 0 });
+  }
+  expect(checkpoints).toEqual([]);
+  await expect(run({ ...untrained, shards: { train: [37] } })).rejects.toThrow(
+    error('CONFIG_INVALID', 'epochs is 0, and neither the validation nor the test split has rows to measure'),
+  );
+  await expect(run(testData(none))).rejects.toThrow(error('EVIDENCE_MALFORMED', 'safetensors'));
 });
 
 test('going on from any checkpoint gives the same model, metrics and later checkpoints', async () => {

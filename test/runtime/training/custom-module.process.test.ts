@@ -78,8 +78,16 @@ test('a model of one’s own: the same bytes twice, going on from a checkpoint t
     'loss',
     'validation_loss',
     'validation_wrong',
+    'validation_accuracy',
+    'validation_macro_precision',
+    'validation_macro_recall',
+    'validation_macro_f1',
     'test_loss',
     'test_wrong',
+    'test_accuracy',
+    'test_macro_precision',
+    'test_macro_recall',
+    'test_macro_f1',
   ]);
   expect(whole.metrics.test_wrong).toBeLessThan(0.2);
   expect(Object.values(whole.metrics).every((value) => value === Number(value.toPrecision(4)))).toBe(true);

@@ -67,6 +67,21 @@ test.each([
     'header of MODEL: metrics is not a metrics',
   ],
   [
+    'a model without scores',
+    raw(22, '{"modelBytes":0,"metrics":{},"steps":1}'),
+    'header of MODEL: scores is not a scores',
+  ],
+  [
+    'scores of a split that is none',
+    raw(22, '{"modelBytes":0,"metrics":{},"steps":1,"scores":{"train":[[1]]}}'),
+    'header of MODEL: scores is not a scores',
+  ],
+  [
+    'scores that are no matrix of counts',
+    raw(22, '{"modelBytes":0,"metrics":{},"steps":1,"scores":{"test":[[1,0.5],[0,1]]}}'),
+    'header of MODEL: scores is not a scores',
+  ],
+  [
     'infinite loss',
     raw(21, '{"name":"loss","value":null,"step":1,"epoch":1}'),
     'header of METRIC: value is not a number',
