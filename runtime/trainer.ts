@@ -13,6 +13,7 @@ import { assertHygiene, type HygieneCheck, type HygieneReport, readProcessFacts 
 import { openInitialWeights } from './initial-weights.ts';
 import { vaultKeyId } from './keys/slots.ts';
 import type { MachineConfig } from './machine-config.ts';
+import { machineMemory } from './machine-memory.ts';
 import { type OpenDatasets, openDatasets } from './open-datasets.ts';
 import { encodePreprocessing } from './preprocessing.ts';
 import { countFinished, type TakenRun, takeRun } from './queue.ts';
@@ -27,6 +28,7 @@ import { openTpm } from './tpm/open.ts';
 import { measureRun } from './tpm/run-measurement.ts';
 import { Tpm } from './tpm/tpm.ts';
 import { trainInWorker } from './train-in-worker.ts';
+import { requireMemory, withoutRows } from './training/memory.ts';
 import type { TrustAnchors } from './trust.ts';
 
 /** What an entry point decides. Production has one (main.ts), the emulator another; everything else is the same program. */
@@ -144,6 +146,8 @@ async function performRun(
     );
   }
   checkCustomCode(options.bundleDir, agreement);
+  // Before any key is asked for: what does not fit without a single row will not with all of them.
+  requireMemory(withoutRows(agreement.configuration), machineMemory());
   events.record('run.started', 'success', `agreement ${digest}`, now());
 
   const receiptKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;

@@ -6,6 +6,7 @@ import type { TrainingConfig } from '../training-config.ts';
 import type { Objective } from './custom-module.ts';
 import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
 import { type Coverage, compileStep } from './native/compile.ts';
+import { nativeBackend } from './native/session.ts';
 import type { NamedTensor } from './safetensors.ts';
 
 /** Rows of a batch; the arrays may be longer and are the caller's to use again once a call has returned. */
@@ -44,6 +45,8 @@ export interface Engine {
   /** Takes weights to start from. @throws {@link SecureTrainingError} `CONFIG_INVALID` where names or shapes differ from this model's */
   load(tensors: readonly NamedTensor[]): void;
   exportModel(): Promise<ExportedModel>;
+  /** Tensors there are, of tfjs and of the native addon: a training that goes well has always as many. */
+  tensorCount(): number;
   dispose(): void;
 }
 
@@ -197,6 +200,7 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
       settle();
       return exportModel(model);
     },
+    tensorCount: () => tf.memory().numTensors + (nativeBackend()?.binding.getNumOfTensors() ?? 0),
     dispose() {
       native?.dispose();
       lastLoss?.dispose();

@@ -5,7 +5,7 @@ import { normaliser, oneAhead } from './feed.ts';
 import type { StartHeader } from './frames.ts';
 
 /** Rows of one forward pass. */
-const EVALUATION_ROWS = 512;
+export const EVALUATION_ROWS = 512;
 
 /** `loss` first, then `accuracy`, or what a custom model measures. */
 export type SplitMetrics = Readonly<Record<string, number>> & { readonly loss: number };
