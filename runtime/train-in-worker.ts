@@ -102,13 +102,14 @@ export async function trainInWorker(
       // What it said is worth less than that the run is told to have ended.
       await sealErrors(text).catch(() => options.say('step=sealing-errors state=failed'));
     }
-    throw isFinal(error) && kept !== undefined ? naming(kept, error as SecureTrainingError) : error;
+    const ends = isFinal(error) || (lost.aborted && error === lost.reason);
+    throw ends && kept !== undefined ? naming(kept, error as SecureTrainingError) : error;
   } finally {
     await worker.stop();
   }
 }
 
-/** An end that the same run would come to again: what it leaves is worth knowing. */
+/** An end for good, or one that was asked for: what it leaves is worth knowing. */
 function naming(kept: number, cause: SecureTrainingError): SecureTrainingError {
   const message = `${cause.message}; the last good checkpoint, of step ${kept}, is kept`;
   return new SecureTrainingError(cause.code, message, { cause, failures: cause.failures });

@@ -46,6 +46,8 @@ export interface TrainerOptions {
   readonly eventLogPath: string;
   /** Folder of the unpacked bundle. */
   readonly bundleDir: string;
+  /** Called when training begins; aborted when the process is told to end: it leaves a checkpoint first. */
+  readonly stop: () => AbortSignal;
   readonly now: () => Date;
   /** A line for the serial console: steps and codes of a fixed vocabulary, never data. */
   readonly say: (line: string) => void;
@@ -179,7 +181,7 @@ async function performRun(
     data,
     initialWeights,
     chain,
-    lost,
+    lost: AbortSignal.any([lost, toldToStop(options.stop())]),
     reporter,
     events,
     sealErrors: (text) => exportErrors(services.runs, runId, agreement.owners, text),
@@ -224,6 +226,13 @@ async function performRun(
     receiptKey,
   );
   await reporter.finished();
+}
+
+function toldToStop(stop: AbortSignal): AbortSignal {
+  const told = new AbortController();
+  const reason = () => told.abort(new SecureTrainingError('UNAVAILABLE', 'the trainer was told to stop'));
+  stop.addEventListener('abort', reason, { once: true });
+  return told.signal;
 }
 
 interface Establishing {

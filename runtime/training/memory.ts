@@ -63,7 +63,7 @@ const USABLE_SHARE = 0.9;
 const LARGE_SHARE = 0.2;
 
 /** Size of the model that a configuration describes (model.ts), without building it. */
-export function declarativeSize({ training: { input_size, hidden_size, output_size } }: TrainingConfig): ModelSize {
+function declarativeSize({ training: { input_size, hidden_size, output_size } }: TrainingConfig): ModelSize {
   const weights = (input_size + 1) * hidden_size + (hidden_size + 1) * output_size;
   return { weights, trained: weights, activations: hidden_size + 2 * output_size };
 }

@@ -122,7 +122,8 @@ export function predictionLine({ line, prediction, probabilities }: Prediction):
   return [line, csvCell(prediction), ...probabilities].join(',');
 }
 
-function wasmFolder(): string {
+/** Where tfjs's wasm files are installed. */
+export function wasmFolder(): string {
   return dirname(
     createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm'),
   );

@@ -283,7 +283,7 @@ test.each<[string, Partial<RunWorkerOptions>, string, string]>([
     'more memory than there is',
     { config: testData({ batch_size: 65_536, hidden_size: 65_536 }).config, memoryBytes: 24e9 },
     'CONFIG_INVALID',
-    'worker: this run needs about 52.2 GB of memory (batch 51.7 GB), the machine has 21.6 GB for it: lower training.batch_size',
+    'worker: this run needs about 52.0 GB of memory (batch 51.6 GB), the machine has 21.6 GB for it: lower training.batch_size',
   ],
   ['resume from rubbish', { resume: new Uint8Array(10) }, 'EVIDENCE_MALFORMED', 'worker: safetensors: '],
   ['shard gone', { openShard: () => Promise.reject(new Error('blob is gone')) }, '', 'blob is gone'],
@@ -297,7 +297,7 @@ test('a run that diverges keeps only checkpoints that are good to go on from', a
   const kept: { step: number; bytes: Uint8Array }[] = [];
   const data = {
     ...testData({ optimizer: 'sgd', learning_rate: 10, hidden_size: 64, checkpoint_steps: 1 }),
-    schema: { ...testData().schema, normalisation: { kind: 'scale', divisor: 1e-3 } } as const,
+    schema: { ...testData().schema, normalisation: { kind: 'scale', divisor: 1e-12 } } as const,
   };
   const failure = run({ ...data, onCheckpoint: async (step, bytes) => void kept.push({ step, bytes }) });
   await expect(failure).rejects.toThrow(error('CONFIG_INVALID', 'loss is not finite after step'));
