@@ -29,6 +29,8 @@ export interface MachineOptions {
 /** As the unit's `StartLimitBurst`: so many starts a boot beyond the first. */
 const RESTARTS = 3;
 const RESTART_DELAY_IN_MS = 100;
+/** More than the broker gives its worker (training/broker-side.ts). */
+const SHUTDOWN_GRACE_IN_MS = 25_000;
 const BUNDLE_POLL_IN_MS = 1000;
 /** Exits that another start may mend (`RestartPreventExitStatus` has the others): a bug, or a service that was away. */
 const RESTARTABLE: ReadonlySet<number | null> = new Set([1, EXIT_CODES.UNAVAILABLE]);
@@ -74,11 +76,20 @@ export class Machine implements MachineControl {
     if (this.#state === 'deallocated') return;
     this.#become('deallocating');
     this.#stopping?.abort();
-    this.#trainer?.kill('SIGKILL');
+    this.#shutDown();
     this.#work = this.#work.then(() => {
       // Unless it was started again meanwhile.
       if (this.#state === 'deallocating') this.#become('deallocated');
     });
+  }
+
+  /** As an operating system does it: asks first, so that a training leaves a checkpoint. */
+  #shutDown(): void {
+    const trainer = this.#trainer;
+    if (trainer === undefined) return;
+    trainer.kill('SIGTERM');
+    const impatient = setTimeout(() => trainer.kill('SIGKILL'), SHUTDOWN_GRACE_IN_MS);
+    void trainer.exited.then(() => clearTimeout(impatient));
   }
 
   /** Resolves when the machine is in that state, or has been since the call. */

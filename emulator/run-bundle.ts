@@ -5,6 +5,7 @@ import type { Network } from '../runtime/azure/network.ts';
 import { EXIT_CODES, type SecureTrainingError } from '../runtime/errors.ts';
 import { EMULATOR_WAIVES } from '../runtime/hygiene.ts';
 import { readMachineConfig } from '../runtime/machine-config.ts';
+import { stopSignal } from '../runtime/stop-signal.ts';
 import type { runTrainer } from '../runtime/trainer.ts';
 import type { TrustAnchors } from '../runtime/trust.ts';
 import { emulatorNetwork } from './network.ts';
@@ -45,6 +46,7 @@ export async function runBundle(
       requireConfinement: false,
       eventLogPath: place.eventLogPath,
       bundleDir,
+      stop: stopSignal,
       now: () => new Date(),
       say: (line) => console.log(`ctrain: ${line}`),
     });

@@ -8,6 +8,7 @@ import { AZURE_TRUST } from './azure-trust.ts';
 import { EVENT_LOG_PATH } from './catalogue.ts';
 import { EXIT_CODES, SecureTrainingError } from './errors.ts';
 import { readMachineConfig } from './machine-config.ts';
+import { stopSignal } from './stop-signal.ts';
 import { runTrainer } from './trainer.ts';
 
 const [configPath] = process.argv.slice(2);
@@ -22,6 +23,7 @@ try {
     requireConfinement: true,
     eventLogPath: EVENT_LOG_PATH,
     bundleDir: import.meta.dirname,
+    stop: stopSignal,
     now: () => new Date(),
     say: (line) => console.log(`ctrain: ${line}`),
   });

@@ -18,6 +18,7 @@ import {
   verifyManifest,
 } from './statements/manifest.ts';
 import type { ReceiptManifest } from './statements/receipt.ts';
+import { requireCheckpoint } from './training/memory.ts';
 import type { TrainingConfig } from './training-config.ts';
 
 /** The datasets of an agreement, every one checked and its content keys opened; no row is read yet. */
@@ -178,8 +179,9 @@ function requireSameSchema(first: DatasetSchema | undefined, schema: DatasetSche
   throw new SecureTrainingError('CONFIG_INVALID', `dataset ${dataset}: its schema is not that of the other datasets`);
 }
 
-/** @throws {@link SecureTrainingError} `CONFIG_INVALID` when the configuration is for rows of another shape */
-export function requireFit(schema: DatasetSchema, { training }: TrainingConfig): void {
+/** @throws {@link SecureTrainingError} `CONFIG_INVALID` when the configuration is for rows of another shape, or for no machine there is */
+export function requireFit(schema: DatasetSchema, config: TrainingConfig): void {
+  const { training } = config;
   const failures = [
     training.input_size === schema.featureCount
       ? undefined
@@ -191,4 +193,6 @@ export function requireFit(schema: DatasetSchema, { training }: TrainingConfig):
         : `training.output_size: found ${training.output_size}, the dataset has ${schema.classes.length} classes`,
   ].filter((failure) => failure !== undefined);
   if (failures.length > 0) throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });
+  // How large a model of one's own is, only its author's code knows.
+  if (training.model === undefined) requireCheckpoint({ config });
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { CheckpointChain } from './checkpoints.ts';
 import { SecureTrainingError } from './errors.ts';
 import type { EventChain } from './events.ts';
+import { machineMemory } from './machine-memory.ts';
 import type { OpenDatasets } from './open-datasets.ts';
 import { isFinal, type RunReporter } from './run-reporter.ts';
 import type { Agreement } from './statements/agreement.ts';
@@ -59,6 +60,7 @@ export async function trainInWorker(
     confine: true,
     ...(backend === undefined || backend === 'auto' ? {} : { backend }),
   });
+  let kept = resume?.step;
   const openShard = recordedOpening(data, events, options.now);
   try {
     const { missing } = worker.confinement;
@@ -80,11 +82,13 @@ export async function trainInWorker(
       ...(data.drawn === undefined ? {} : { drawn: data.drawn }),
       ...(initialWeights === undefined ? {} : { initialWeights }),
       ...(resume === undefined ? {} : { resume: resume.bytes }),
+      memoryBytes: machineMemory(),
       openShard,
       abortSignal: lost,
       onProgress: (progress) => reporter.progress(progress, agreement.metrics),
       onCheckpoint: async (step, bytes) => {
         await chain.save({ step, bytes });
+        kept = step;
         events.record('checkpoint.sealed', 'success', `step ${step} tag ${chain.head}`, options.now());
       },
       onMetric: (metric) => {
@@ -98,10 +102,17 @@ export async function trainInWorker(
       // What it said is worth less than that the run is told to have ended.
       await sealErrors(text).catch(() => options.say('step=sealing-errors state=failed'));
     }
-    throw error;
+    const ends = isFinal(error) || (lost.aborted && error === lost.reason);
+    throw ends && kept !== undefined ? naming(kept, error as SecureTrainingError) : error;
   } finally {
     await worker.stop();
   }
+}
+
+/** An end for good, or one that was asked for: what it leaves is worth knowing. */
+function naming(kept: number, cause: SecureTrainingError): SecureTrainingError {
+  const message = `${cause.message}; the last good checkpoint, of step ${kept}, is kept`;
+  return new SecureTrainingError(cause.code, message, { cause, failures: cause.failures });
 }
 
 /** Opens shards; every opening and every refusal is an event. */

@@ -13,6 +13,7 @@ import { assertHygiene, type HygieneCheck, type HygieneReport, readProcessFacts 
 import { openInitialWeights } from './initial-weights.ts';
 import { vaultKeyId } from './keys/slots.ts';
 import type { MachineConfig } from './machine-config.ts';
+import { machineMemory } from './machine-memory.ts';
 import { type OpenDatasets, openDatasets } from './open-datasets.ts';
 import { encodePreprocessing } from './preprocessing.ts';
 import { countFinished, type TakenRun, takeRun } from './queue.ts';
@@ -28,6 +29,7 @@ import { openTpm } from './tpm/open.ts';
 import { measureRun } from './tpm/run-measurement.ts';
 import { Tpm } from './tpm/tpm.ts';
 import { trainInWorker } from './train-in-worker.ts';
+import { requireMemory, withoutRows } from './training/memory.ts';
 import type { TrustAnchors } from './trust.ts';
 
 /** What an entry point decides. Production has one (main.ts), the emulator another; everything else is the same program. */
@@ -45,6 +47,8 @@ export interface TrainerOptions {
   readonly eventLogPath: string;
   /** Folder of the unpacked bundle. */
   readonly bundleDir: string;
+  /** Called when training begins; aborted when the process is told to end: it leaves a checkpoint first. */
+  readonly stop: () => AbortSignal;
   readonly now: () => Date;
   /** A line for the serial console: steps and codes of a fixed vocabulary, never data. */
   readonly say: (line: string) => void;
@@ -145,6 +149,8 @@ async function performRun(
     );
   }
   checkCustomCode(options.bundleDir, agreement);
+  // Before any key is asked for: what does not fit without a single row will not with all of them.
+  requireMemory(withoutRows(agreement.configuration), machineMemory());
   events.record('run.started', 'success', `agreement ${digest}`, now());
 
   const receiptKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
@@ -176,7 +182,7 @@ async function performRun(
     data,
     initialWeights,
     chain,
-    lost,
+    lost: AbortSignal.any([lost, toldToStop(options.stop())]),
     reporter,
     events,
     sealErrors: (text) => exportErrors(services.runs, runId, agreement.owners, text),
@@ -226,6 +232,13 @@ async function performRun(
     receiptKey,
   );
   await reporter.finished();
+}
+
+function toldToStop(stop: AbortSignal): AbortSignal {
+  const told = new AbortController();
+  const reason = () => told.abort(new SecureTrainingError('UNAVAILABLE', 'the trainer was told to stop'));
+  stop.addEventListener('abort', reason, { once: true });
+  return told.signal;
 }
 
 interface Establishing {

@@ -9,6 +9,8 @@ const FAREWELL_MS = 10_000;
  * Entry point of the worker process: the model and the rows it learns from, and nothing else. It is started by
  * training/broker-side.ts with one socket, descriptor 3, and reads what computes, the wasm or the native libraries beside this one.
  */
+// The broker says when to stop, by a frame: the same signal may reach both, and the last checkpoint comes after it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
 const socket = new Socket({ fd: 3, readable: true, writable: true });
 const channel = frameChannel(socket);
 const [backend] = process.argv.slice(2);

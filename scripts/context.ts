@@ -20,6 +20,11 @@ export interface Context {
   readonly deployment: Deployment;
   readonly network: Network;
   readonly credential: TokenCredential;
+  /**
+   * Whether the emulator was started for this command, and ends with it.
+   * @default false
+   */
+  readonly startedEmulator?: boolean;
   /** Stops the emulator if this command started it. */
   close(): Promise<void>;
 }
@@ -28,6 +33,8 @@ export interface Context {
 export interface ChosenDeployment {
   /** `undefined`: an emulator that has never run here. */
   readonly deployment: Deployment | undefined;
+  /** Whether {@link open} would start nothing. */
+  readonly running: boolean;
   open(): Promise<Context>;
 }
 
@@ -59,14 +66,15 @@ export async function chooseDeployment(
     const deployment = await readDeployment(emulatorDeploymentFile()).catch(() => undefined);
     const runs = deployment !== undefined && (await answers(deployment));
     log(`deployment: emulator (${runs ? 'running' : 'started for this command'}, ${EMULATOR_STATE})`);
-    return { deployment, open: () => openEmulator(emulatorBundle) };
+    return { deployment, running: runs, open: () => openEmulator(emulatorBundle) };
   }
   const deployment = await readDeployment(deploymentFile);
   log(`deployment: ${deploymentFile} (${deployment.kind})`);
   if (deployment.kind === 'emulator')
-    return { deployment, open: () => emulatorContext(deployment, async () => undefined) };
+    return { deployment, running: true, open: () => emulatorContext(deployment, async () => undefined) };
   return {
     deployment,
+    running: true,
     open: async () => ({
       deployment,
       network: azureNetwork(),
@@ -82,7 +90,12 @@ async function openEmulator(bundle: string | undefined): Promise<Context> {
     const running = await readDeployment(emulatorDeploymentFile()).catch(() => undefined);
     if (running !== undefined && (await answers(running))) return emulatorContext(running, async () => undefined);
     const stop = await startEmulatorProcess(resolve(EMULATOR_STATE), bundle);
-    if (stop !== undefined) return emulatorContext(await readDeployment(emulatorDeploymentFile()), stop);
+    if (stop !== undefined) {
+      return {
+        ...(await emulatorContext(await readDeployment(emulatorDeploymentFile()), stop)),
+        startedEmulator: true,
+      };
+    }
     if (Date.now() > end) {
       throw new SecureTrainingError('UNAVAILABLE', `an emulator is running on ${EMULATOR_STATE} but does not answer`);
     }

@@ -10,6 +10,8 @@ export function spawnEmulator(stateDir: string, bundle?: string): EmulatorProces
   const main = fileURLToPath(new URL('../emulator/main.ts', import.meta.url));
   const trainer = bundle === undefined ? [] : ['--bundle', bundle];
   return spawn(process.execPath, [main, '--state', stateDir, '--parent', ...trainer], {
+    // A process group of its own: ctrl-C at a terminal is for the command, which ends it in good order.
+    detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
   });
 }

@@ -1,4 +1,5 @@
 import { type ErrorCode, EXIT_CODES, SecureTrainingError } from '../runtime/errors.ts';
+import { INTERRUPTED_EXIT_CODE, Interruption } from './interrupt.ts';
 
 /** What the operating system says about a path that somebody named; anything else it says is a bug of ours. */
 const PATH_ERRORS = new Set([
@@ -16,6 +17,11 @@ const DISK_ERRORS = new Set(['EDQUOT', 'EMFILE', 'ENOSPC']);
 
 /** Prints what went wrong (one line when we know it, a stack when it is our bug) and gives the exit code. */
 export function reportError(error: unknown, { json }: { readonly json: boolean }): number {
+  if (error instanceof Interruption) {
+    if (json) console.log(JSON.stringify({ interrupted: { message: error.message } }));
+    else console.error(error.message);
+    return INTERRUPTED_EXIT_CODE;
+  }
   const known = knownError(error);
   if (known === undefined) {
     console.error(error);

@@ -78,6 +78,11 @@ export interface RunWorkerOptions {
    * @default 600_000
    */
   readonly silenceInMs?: number;
+  /**
+   * What the machine has: a run that needs more is refused before it begins.
+   * @default - no limit
+   */
+  readonly memoryBytes?: number;
   /** Names of a custom model's own metrics, once it is built. */
   onBuilt?(metrics: readonly string[]): void;
   onProgress?(progress: Progress): void;
@@ -179,7 +184,8 @@ export async function runWorker(handle: WorkerHandle, options: RunWorkerOptions)
   try {
     const { featureCount, dtype, classes, normalisation } = schema;
     const mixed = options.drawn === undefined ? {} : { drawn: options.drawn };
-    const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards, ...mixed };
+    const limit = options.memoryBytes === undefined ? {} : { memoryBytes: options.memoryBytes };
+    const header = { config, schema: { featureCount, dtype, classes, normalisation }, shards, ...mixed, ...limit };
     channel.send(resume === undefined ? 'START' : 'RESUME', header, resume ?? initialWeights).catch(worker.stop);
     for (;;) {
       const frame = await nextFrame(channel, worker.ended, modules);

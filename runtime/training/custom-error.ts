@@ -14,7 +14,9 @@ const PROBLEMS = {
   leak: 'it keeps tensors: there are more after each step',
   rows: 'its dataset gave other rows than the manifest and the configuration say',
   labels: 'a label is outside the classes',
-  diverged: 'its loss is not finite',
+  diverged: 'its loss or its weights are not finite: try a lower learning_rate, or normalised features',
+  memory:
+    'it takes more memory than there is: fewer or smaller layers, or a lower training.batch_size or training.shuffle_rows',
   silent: 'nothing was heard of it: a promise that never settles, or a loop without end',
   ended: 'the trainer refused to go on with it',
 } as const;

@@ -5,7 +5,8 @@ import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
 import type { Objective } from './custom-module.ts';
 import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
-import { type Coverage, compileStep } from './native/compile.ts';
+import { type Coverage, compileStep, coverage } from './native/compile.ts';
+import { nativeBackend } from './native/session.ts';
 import type { NamedTensor } from './safetensors.ts';
 
 /** Rows of a batch; the arrays may be longer and are the caller's to use again once a call has returned. */
@@ -49,6 +50,10 @@ export interface Engine {
   /** Takes weights to start from. @throws {@link SecureTrainingError} `CONFIG_INVALID` where names or shapes differ from this model's */
   load(tensors: readonly NamedTensor[]): void;
   exportModel(): Promise<ExportedModel>;
+  /** Whether the native backend would make steps one graph; answered on whatever backend. */
+  nativeCoverage(): Coverage;
+  /** Tensors there are, of tfjs and of the native addon: a training that goes well has always as many. */
+  tensorCount(): number;
   dispose(): void;
 }
 
@@ -207,6 +212,11 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
       settle();
       return exportModel(model);
     },
+    nativeCoverage: () =>
+      custom === undefined
+        ? coverage({ model: logitsModel, optimizer: compiledOptimizer })
+        : { covers: false, reason: "the loss is the module's own" },
+    tensorCount: () => tf.memory().numTensors + (nativeBackend()?.binding.getNumOfTensors() ?? 0),
     dispose() {
       native?.dispose();
       lastLoss?.dispose();

@@ -6,7 +6,7 @@ import type { InputSchema, StartHeader } from './frames.ts';
 import { averages, type Confusion, confusionCounter, MOST_SCORED_CLASSES } from './scores.ts';
 
 /** Rows of one forward pass. */
-const EVALUATION_ROWS = 512;
+export const EVALUATION_ROWS = 512;
 
 /** `loss` first, then `accuracy` and what is averaged over the classes, or what a custom model measures. */
 type SplitMetrics = Readonly<Record<string, number>> & { readonly loss: number };

@@ -32,7 +32,7 @@ export const MAX_OUTSTANDING = 2;
 
 /** Largest header (the schema of a wide table), and largest frame (a checkpoint holds weights and both Adam moments). */
 const MAX_HEADER_BYTES = 64 << 20;
-const MAX_FRAME_BYTES = 512 << 20;
+export const MAX_FRAME_BYTES = 512 << 20;
 
 const PREFIX_BYTES = 9;
 
@@ -57,6 +57,11 @@ export interface StartHeader {
    * @default - every row once
    */
   readonly drawn?: readonly number[];
+  /**
+   * Memory of the machine: a run that needs more is refused before it begins. Decides no weight, so it is no part of the fingerprint.
+   * @default - there is no limit
+   */
+  readonly memoryBytes?: number;
 }
 
 export interface ShardHeader {

@@ -4,7 +4,7 @@ import { type StartBackendOptions, startBackend } from './backend.ts';
 import { type BrokerLink, brokerLink } from './broker-link.ts';
 import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
 import { probeConfinement } from './confinement.ts';
-import { failureOf, moduleFiles } from './custom-error.ts';
+import { customProblem, failureOf, moduleFiles } from './custom-error.ts';
 import {
   type CustomModules,
   customObjective,
@@ -18,6 +18,9 @@ import { evaluateSplit } from './evaluation.ts';
 import { createFeed } from './feed.ts';
 import type { FrameChannel } from './frame-channel.ts';
 import type { Frame, Metric, StartHeader } from './frames.ts';
+import { leakCheck, TensorLeak } from './leak-check.ts';
+import { type MemoryQuestion, requireMemory } from './memory.ts';
+import { describeLayers, sizeOf } from './model-layers.ts';
 import type { Position } from './order.ts';
 import { progressMeter } from './progress-meter.ts';
 import { decodeSafeTensors } from './safetensors.ts';
@@ -35,7 +38,8 @@ export async function serveSession(channel: FrameChannel, backend: StartBackendO
   const at: Place = { modules: [], step: 0 };
   try {
     await channel.send('CONFINEMENT', probeConfinement());
-    await channel.send('READY', await startBackend(backend));
+    const computing = await startBackend(backend);
+    await channel.send('READY', computing);
     const frame = await channel.receive();
     if (frame === undefined) return false;
     if (frame.type !== 'START' && frame.type !== 'RESUME') {
@@ -43,7 +47,7 @@ export async function serveSession(channel: FrameChannel, backend: StartBackendO
     }
     at.modules = moduleFiles(frame.header.config);
     const modules = await loadCustomModules(backend.wasmDir, frame.header.config);
-    await train(channel, frame, modules, at);
+    await train(channel, frame, modules, at, computing.backend);
     return true;
   } catch (error) {
     if (at.modules.length > 0) {
@@ -67,16 +71,24 @@ async function train(
   { type, header: given, body }: StartFrame,
   modules: CustomModules,
   at: Place,
+  backend: string,
 ): Promise<void> {
   const fingerprint = runFingerprint(given);
   const start = { ...given, schema: inputSchema(given, modules) };
   checkStart(start);
   const { training } = start.config;
+  const limit = start.memoryBytes ?? Number.POSITIVE_INFINITY;
+  // Before there is a model: to make one that does not fit would be the end.
+  if (modules.model === undefined) requireMemory({ ...start, backend }, limit);
   const objective = await customObjective(modules, start);
+  if (objective !== undefined)
+    requireOwnMemory({ ...start, backend, model: sizeOf(describeLayers(objective.model)) }, limit);
   const engine =
     objective === undefined ? createEngine(start.config) : watchTensors(createEngine(start.config, objective));
   if (objective !== undefined) await channel.send('BUILT', { metrics: objective.metrics.join() });
   const open = modules.dataset === undefined ? undefined : shardOpener(modules.dataset, start);
+  const custom = objective !== undefined;
+  const leaks = leakCheck(() => engine.tensorCount());
   const link = brokerLink(channel, start, open);
   const rows = start.drawn?.reduce((sum, count) => sum + count, 0) ?? rowsOf(start, 'train');
   const steps = training.epochs * Math.ceil(rows / training.batch_size);
@@ -98,7 +110,10 @@ async function train(
 
   let sent: Promise<void> = Promise.resolve();
   const saveCheckpoint = async () => {
-    const bytes = encodeCheckpoint({ step, position, history, tensors: engine.snapshot() }, fingerprint);
+    const tensors = engine.snapshot();
+    // The loss of a step is that of the weights before it: what is kept must be good to go on from.
+    if (!tensors.every(({ values }) => values.every(Number.isFinite))) throw diverged(step, custom);
+    const bytes = encodeCheckpoint({ step, position, history, tensors }, fingerprint);
     // One on its way at a time; training goes on while it is sent.
     await sent;
     sent = channel.send('CHECKPOINT', { step }, bytes);
@@ -111,7 +126,7 @@ async function train(
     throw new SecureTrainingError('UNAVAILABLE', `stopped after step ${step}`);
   };
   const report = async (name: string, value: number) => {
-    if (!Number.isFinite(value)) throw diverged(step);
+    if (!Number.isFinite(value)) throw diverged(step, custom);
     const metric = { name, value, step, epoch: position.epoch + 1 };
     history.push(metric);
     await channel.send('METRIC', metric);
@@ -141,11 +156,12 @@ async function train(
       at.step = step + 1;
       engine.step(batch, rateOf?.(step));
       step++;
+      leaks.afterStep();
       position = { epoch: position.epoch, row: position.row + batch.rows };
       meter.add(batch.rows);
       if (meter.due() || step === steps) {
         const loss = engine.loss();
-        if (!Number.isFinite(loss)) throw diverged(step);
+        if (!Number.isFinite(loss)) throw diverged(step, custom);
         const { epochs } = training;
         const samplesPerSecond = meter.read();
         await channel.send('PROGRESS', { step, steps, epoch: position.epoch + 1, epochs, loss, samplesPerSecond });
@@ -156,10 +172,12 @@ async function train(
       await link.breathe();
       await stopIfAsked();
     }
+    leaks.afterEpoch(position.epoch + 1);
     if (rowsOf(start, 'validation') > 0) {
       meter.pause();
       await validate();
       meter.resume();
+      leaks.afterEpoch(position.epoch + 1);
       if (stoppedImproving(history, training.early_stopping_epochs ?? 0)) break;
     }
   }
@@ -186,7 +204,7 @@ async function finish(channel: FrameChannel, engine: Engine, link: BrokerLink, s
     if (confusion !== undefined) scores = { ...scores, test: confusion };
   }
   const wrong = Object.values(metrics).some((value) => !Number.isFinite(value));
-  if (wrong) throw diverged(ending.step);
+  if (wrong) throw diverged(ending.step, start.config.training.model !== undefined);
   const { modelJson, weights } = await engine.exportModel();
   await ending.sent;
   const header = { modelBytes: modelJson.length, metrics, steps: ending.step, scores };
@@ -224,16 +242,27 @@ function rowsOf({ shards }: StartHeader, split: string): number {
   return (shards[split] ?? []).reduce((sum, rows) => sum + rows, 0);
 }
 
-function diverged(step: number): SecureTrainingError {
-  if (step === 0)
-    return new SecureTrainingError('CONFIG_INVALID', 'what is measured of the initial weights is not finite');
-  const message = `loss is not finite after step ${step}: try a lower learning_rate, or normalised features`;
-  return new SecureTrainingError('CONFIG_INVALID', message);
+/** What a custom model takes is told in words of the broker's own. */
+function requireOwnMemory(question: MemoryQuestion, limit: number): void {
+  try {
+    requireMemory(question, limit);
+  } catch (error) {
+    throw customProblem('memory', (error as Error).message);
+  }
+}
+
+function diverged(step: number, custom: boolean): SecureTrainingError {
+  const message =
+    step === 0
+      ? 'what is measured of the initial weights is not finite'
+      : `loss is not finite after step ${step}: try a lower learning_rate, or normalised features`;
+  return custom ? customProblem('diverged', message) : new SecureTrainingError('CONFIG_INVALID', message);
 }
 
 /** Of a foreign error only class and place leave the worker: its text may quote data (design section 8). */
 function describe(error: unknown): { code: string; message: string } {
   if (error instanceof SecureTrainingError) return { code: error.code, message: error.message };
+  if (error instanceof TensorLeak) return { code: 'INTERNAL', message: error.message };
   process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
   const place =
     error instanceof Error ? /([\w.-]+\.m?[jt]s:\d+:\d+)/.exec(error.stack?.split('\n    at ')[1] ?? '') : null;

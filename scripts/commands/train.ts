@@ -13,11 +13,16 @@ import { scoreLines } from '../model/score-table.ts';
 import { count, type Reporter, terminalReporter } from '../progress.ts';
 import { explainAgreement, readAgreement } from '../run/approve.ts';
 import { type Configure, fittedConfiguration, readConfiguration, startingFrom } from '../run/configuration.ts';
+import { type DryRun, type DryRunOptions, dryRunOnAgreement, dryRunOnFile } from '../run/dry-run.ts';
+import { dryRunLines } from '../run/dry-run-lines.ts';
 import { agreeOnRows, type FinishedRun, finishRun, type PipelineOptions, prepareRows } from '../run/pipeline.ts';
 import { readInput } from '../run/read-input.ts';
 import { verifyFolder } from '../run/verify-folder.ts';
+import type { RowSource } from '../run/work-folder.ts';
 import { confirm, readAgreementFile } from './approve.ts';
 import { verdictLines } from './verify.ts';
+
+const WORK_DIR = join('.ctrain', 'work');
 
 interface TrainFlags {
   readonly data?: string;
@@ -33,6 +38,7 @@ interface TrainFlags {
   readonly keepPlaintext?: boolean;
   readonly yes?: boolean;
   readonly json?: boolean;
+  readonly dryRun?: boolean;
   readonly deployment?: string;
 }
 
@@ -59,6 +65,7 @@ export function trainCommand(): Command {
     .option('-m, --models-dir <folder>', 'where the opened model goes', 'models')
     .option('--keep-plaintext', 'keep the prepared rows that were made on the way')
     .option('-y, --yes', 'sign without asking')
+    .option('--dry-run', 'only look: the model, its memory and one batch; nothing is sealed, signed or started')
     .option('--json', 'machine-readable output')
     .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .addHelpText(
@@ -67,9 +74,11 @@ export function trainCommand(): Command {
 Examples:
   $ ctrain train --data data.csv
   $ ctrain train --data data.csv --set training.epochs=3 --set training.schedule=cosine
+  $ ctrain train --data data.csv --dry-run
   $ ctrain train --agreement agreement.dsse.json --deployment deployment.json --yes
 
-Stopped at any moment, the same command goes on: an unfinished run resumes from its newest checkpoint.`,
+Ctrl-C while it trains keeps a checkpoint (exit code 130). Stopped at any moment, the same command goes on: an unfinished run
+resumes from its newest checkpoint.`,
     )
     .action(async (flags: TrainFlags) => {
       if ((flags.data === undefined) === (flags.agreement === undefined)) {
@@ -78,13 +87,14 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
       if (flags.agreement !== undefined && flags.set.length > 0) {
         throw new SecureTrainingError('CONFIG_INVALID', '--set changes nothing that is agreed already: leave it out');
       }
-      const keys = await loadLocalKeys(flags.ownerKey);
+      const keys = flags.dryRun === true ? undefined : await loadLocalKeys(flags.ownerKey);
       const initialWeights = flags.initialWeights === undefined ? undefined : await readWeights(flags.initialWeights);
       const configFile = await chosenFile(flags.config);
       const fromFile =
         configFile === undefined ? fittedConfiguration(flags.set) : await readConfiguration(configFile, flags.set);
       const configuration = startingFrom(initialWeights, fromFile);
       const named = (await isDeclarative(flags.agreement)) ? undefined : await customOf(configFile);
+      if (keys === undefined) return dryRunOf(flags, configuration, initialWeights, named?.custom);
       const trainer = named === undefined ? undefined : await buildCustomTrainer(named.custom);
       const reporter = terminalReporter(process.stdout, { quiet: flags.json === true });
       const say = flags.json === true ? console.error : reporter.line;
@@ -126,6 +136,36 @@ Stopped at any moment, the same command goes on: an unfinished run resumes from 
     });
 }
 
+/** Asks for no key, and starts nothing: a deployment that does not run is not asked for its datasets. */
+async function dryRunOf(
+  flags: TrainFlags,
+  configuration: Configure,
+  initialWeights: Uint8Array | undefined,
+  custom: CustomBundle | undefined,
+): Promise<void> {
+  const options = {
+    ...(initialWeights === undefined ? {} : { initialWeights }),
+    ...(custom === undefined ? {} : { custom }),
+  };
+  const found =
+    flags.data === undefined
+      ? await dryRunAgreed(flags, options)
+      : await dryRunOnFile(rowSource(flags, flags.data), configuration, WORK_DIR, options);
+  if (flags.json === true) console.log(JSON.stringify(found));
+  else for (const line of dryRunLines(found)) console.log(line);
+}
+
+async function dryRunAgreed({ agreement = '', deployment }: TrainFlags, options: DryRunOptions): Promise<DryRun> {
+  const agreed = readAgreement(await readAgreementFile(agreement));
+  const chosen = await chooseDeployment(deployment, console.error);
+  const context = chosen.running ? await chosen.open() : undefined;
+  try {
+    return await dryRunOnAgreement(agreed, context, options);
+  } finally {
+    await context?.close();
+  }
+}
+
 type Agree = (context: Context) => Promise<Uint8Array>;
 
 async function agreedBefore(path: string): Promise<Agree> {
@@ -149,28 +189,32 @@ async function isDeclarative(agreement: string | undefined): Promise<boolean> {
   return agreement !== undefined && readAgreement(await readAgreementFile(agreement)).customCode === false;
 }
 
+function rowSource({ dataType, label, classes }: TrainFlags, inputPath: string): RowSource {
+  return {
+    inputPath,
+    // Anything else is refused when the rows are prepared, with the types there are.
+    ...(dataType === undefined ? {} : { dataType: dataType as 'csv' | 'idx' }),
+    ...(label === undefined ? {} : { label }),
+    ...(classes === undefined ? {} : { classes: parseClasses(classes) }),
+  };
+}
+
 function pipelineOptions(
-  { dataType, label, classes, keepPlaintext, yes }: TrainFlags,
+  flags: TrainFlags,
   inputPath: string,
   configuration: Configure,
   say: (line: string) => void,
   custom: CustomBundle | undefined,
 ): PipelineOptions {
   return {
-    data: {
-      inputPath,
-      // Anything else is refused when the rows are prepared, with the types there are.
-      ...(dataType === undefined ? {} : { dataType: dataType as 'csv' | 'idx' }),
-      ...(label === undefined ? {} : { label }),
-      ...(classes === undefined ? {} : { classes: parseClasses(classes) }),
-    },
+    data: rowSource(flags, inputPath),
     configuration,
     ...(custom === undefined ? {} : { custom }),
-    workDir: join('.ctrain', 'work'),
-    keepPlaintext: keepPlaintext === true,
+    workDir: WORK_DIR,
+    keepPlaintext: flags.keepPlaintext === true,
     consent: async (proposed) => {
       for (const line of explainAgreement(proposed)) say(`  ${line}`);
-      if (yes !== true) await confirm('Sign this?');
+      if (flags.yes !== true) await confirm('Sign this?');
     },
   };
 }

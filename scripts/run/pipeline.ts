@@ -20,6 +20,7 @@ import type { Manifest } from '../../runtime/statements/manifest.ts';
 import type { ReceiptContent } from '../../runtime/statements/receipt.ts';
 import type { Context } from '../context.ts';
 import type { CustomBundle } from '../custom/bundle-custom.ts';
+import { interruptible } from '../interrupt.ts';
 import type { LocalKeys } from '../local-keys.ts';
 import { cardOptions, writeModelCard } from '../model/card.ts';
 import { bytes, count, type Reporter } from '../progress.ts';
@@ -240,11 +241,12 @@ export async function finishRun(
 ): Promise<FinishedRun> {
   const { runId, status } = await reporter.step(
     'train',
-    async (show) => {
-      const submission = await submitRun(context, agreement, new Date(), initialWeights);
-      reporter.line(`  ${submission.attached ? 'going on with' : 'queued'} ${submission.runId}`);
-      return { runId: submission.runId, status: await watchRun(context, submission.runId, show) };
-    },
+    (show) =>
+      interruptible(async (signal) => {
+        const { runId, attached } = await submitRun(context, agreement, new Date(), initialWeights);
+        reporter.line(`  ${attached ? 'going on with' : 'queued'} ${runId}`);
+        return { runId, status: await watchRun(context, runId, show, signal) };
+      }),
     (result) => `${result.status.progress?.steps ?? 0} steps`,
   );
   const folder = join(modelsDir, runId);

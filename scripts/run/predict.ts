@@ -122,6 +122,7 @@ export function predictionLine({ line, prediction, probabilities }: Prediction):
   return [line, csvCell(prediction), ...probabilities].join(',');
 }
 
+/** Where tfjs's wasm files are installed. */
 export function wasmFolder(): string {
   return dirname(
     createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm'),

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { blobStore } from '../../runtime/azure/blob-store.ts';
-import { machineState, startMachine } from '../../runtime/azure/resource-manager.ts';
+import { deallocateMachine, machineState, startMachine } from '../../runtime/azure/resource-manager.ts';
 import type { BlobStore } from '../../runtime/data/blob-store.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { putInitialWeights } from '../../runtime/initial-weights.ts';
@@ -15,6 +16,7 @@ import {
 } from '../../runtime/queue.ts';
 import { verifyAgreement } from '../../runtime/statements/agreement.ts';
 import type { Context } from '../context.ts';
+import { Interruption } from '../interrupt.ts';
 import type { StepState } from '../progress.ts';
 import { count } from '../progress.ts';
 
@@ -66,11 +68,18 @@ export async function submitRun(
 
 /**
  * Follows a run to its end.
+ * @param signal ends the watching, and the machine too where it would end with this command
  * @throws {@link SecureTrainingError} with the code the trainer ended with; `UNAVAILABLE` when the machine went away
  */
-export async function watchRun(context: Context, runId: string, show: (state: StepState) => void): Promise<RunStatus> {
+export async function watchRun(
+  context: Context,
+  runId: string,
+  show: (state: StepState) => void,
+  signal?: AbortSignal,
+): Promise<RunStatus> {
   const runs = runStore(context);
   for (let missed = 0; ; ) {
+    if (signal?.aborted) throw await stopped(context, runId);
     const status = await readStatus(runs, runId);
     if (status?.state === 'finished') return status;
     if (status?.state === 'refused' || status?.state === 'interrupted') {
@@ -91,8 +100,27 @@ export async function watchRun(context: Context, runId: string, show: (state: St
         `run ${runId}: the machine stopped during ${status?.step ?? 'start'}; the same command goes on from the newest checkpoint`,
       );
     }
-    await new Promise((done) => setTimeout(done, POLL_MS[context.deployment.kind]));
+    await delay(POLL_MS[context.deployment.kind], undefined, signal === undefined ? {} : { signal }).catch(
+      () => undefined,
+    );
   }
+}
+
+/** Ends an emulated machine as its shutdown does, with a checkpoint; another one goes on without anybody who watches. */
+async function stopped(context: Context, runId: string): Promise<Interruption> {
+  if (context.startedEmulator !== true) {
+    return new Interruption(`${runId} goes on in the deployment: the same command follows it again`);
+  }
+  await deallocateMachine(context.network, context.credential, machineOf(context));
+  while ((await currentMachineState(context)) !== 'deallocated') await delay(POLL_MS.emulator);
+  const status = await readStatus(runStore(context), runId);
+  if (status?.state === 'finished') return new Interruption(`${runId} has finished: the same command opens its model`);
+  const [, step] = /checkpoint, of step (\d+),/.exec(status?.message ?? '') ?? [];
+  return new Interruption(
+    step === undefined
+      ? `stopped: the same command goes on with ${runId}`
+      : `stopped after step ${step}, checkpoint kept: the same command goes on from there`,
+  );
 }
 
 async function currentMachineState(context: Context): Promise<string> {

@@ -13,6 +13,8 @@ export interface NativeBinding {
     values: Float32Array | Int32Array | readonly Uint8Array[],
   ): number;
   deleteTensor(id: number): void;
+  /** Tensors that have not been deleted. */
+  getNumOfTensors(): number;
   tensorDataSync(id: number): Float32Array;
   executeOp(
     op: string,

@@ -313,12 +313,43 @@ test.each<[string, Partial<RunWorkerOptions>, string, string]>([
     'CONFIG_INVALID',
     'loss is not finite after step',
   ],
+  [
+    'more memory than there is',
+    { config: testData({ batch_size: 65_536, hidden_size: 65_536 }).config, memoryBytes: 24e9 },
+    'CONFIG_INVALID',
+    'worker: this run needs about 52.0 GB of memory (batch 51.6 GB), the machine has 21.6 GB for it: lower training.batch_size',
+  ],
   ['resume from rubbish', { resume: new Uint8Array(10) }, 'EVIDENCE_MALFORMED', 'worker: safetensors: '],
   ['shard gone', { openShard: () => Promise.reject(new Error('blob is gone')) }, '', 'blob is gone'],
   ['store down', { onCheckpoint: () => Promise.reject(new Error('store is down')) }, '', 'store is down'],
 ])('ends with what was wrong: %s', async (_, change, code, message) => {
   const expected = code === '' ? expect.objectContaining({ message }) : error(code, message);
   await expect(run({ ...testData(), ...change })).rejects.toThrow(expected);
+});
+
+test('a run that diverges keeps only checkpoints that are good to go on from', async () => {
+  const kept: { step: number; bytes: Uint8Array }[] = [];
+  const data = {
+    ...testData({ optimizer: 'sgd', learning_rate: 10, hidden_size: 64, checkpoint_steps: 1 }),
+    schema: { ...testData().schema, normalisation: { kind: 'scale', divisor: 1e-12 } } as const,
+  };
+  const failure = run({ ...data, onCheckpoint: async (step, bytes) => void kept.push({ step, bytes }) });
+  await expect(failure).rejects.toThrow(error('CONFIG_INVALID', 'loss is not finite after step'));
+  expect(kept.length).toBeGreaterThan(0);
+  for (const { bytes } of kept) {
+    for (const { values } of decodeSafeTensors(bytes).tensors) expect(values.every(Number.isFinite)).toBe(true);
+  }
+});
+
+test('nothing of a run that does not fit is asked for', async () => {
+  let asked = 0;
+  const openShard = async () => {
+    asked++;
+    return shard(4, 12, 'train');
+  };
+  const failure = run({ ...testData(), openShard, memoryBytes: 1e8 });
+  await expect(failure).rejects.toThrow(error('CONFIG_INVALID', 'worker: this run needs about 3'));
+  expect(asked).toBe(0);
 });
 
 test('what the worker says last is heard, though a block is on its way to it', async () => {

@@ -219,7 +219,7 @@ test.each<[string, Modules, string, string]>([
   [
     'a loss that is not finite',
     { model: model(BUILD, 'loss: (tf, y, z) => tf.log(tf.neg(tf.mean(tf.square(z))))') },
-    'the trainer refused to go on with it, step ',
+    'its loss or its weights are not finite: try a lower learning_rate, or normalised features, step ',
     'loss is not finite',
   ],
   [
@@ -237,13 +237,36 @@ test.each<[string, Modules, string, string]>([
 });
 
 test.each([
-  ['a promise that never settles', model('build: () => new Promise(() => {})', LOSS)],
-  ['a loop without end', model(BUILD, 'loss: () => { for (;;); }')],
-])('%s is ended by the broker', async (_, source) => {
-  const error = await failing({ ...(await custom({ model: source })), silenceInMs: 1500 });
+  ['a build that never settles', { model: model('build: () => new Promise(() => {})', LOSS) }],
+  ['a loss without end', { model: model(BUILD, 'loss: () => { for (;;); }') }],
+  [
+    'an open that never settles',
+    {
+      dataset:
+        "import { defineDataset } from 'confidential-training/model';\nexport default defineDataset({ open: () => new Promise(() => {}) });",
+    },
+  ],
+])('%s is ended by the broker', async (_, modules: Modules) => {
+  const error = await failing({ ...(await custom(modules)), silenceInMs: 1500 });
+  expect(error.text).toContain('nothing for 1500 ms');
   expect(error.message).toBe(
     'custom module: nothing was heard of it: a promise that never settles, or a loop without end, step 0',
   );
+});
+
+test('a model that does not fit is refused before a shard is asked for', async () => {
+  let asked = 0;
+  const data = await custom({ model: GOOD });
+  const openShard = async () => {
+    asked++;
+    return new Uint8Array(0);
+  };
+  const error = await failing({ ...data, openShard, memoryBytes: 1e8 });
+  expect(error.message).toBe(
+    'custom module: it takes more memory than there is: fewer or smaller layers, or a lower training.batch_size or training.shuffle_rows, step 0',
+  );
+  expect(error.text).toMatch(/^this run needs about \d+ MB of memory/);
+  expect(asked).toBe(0);
 });
 
 test('a broker that is slow itself blames nobody', async () => {
