@@ -28,6 +28,7 @@ import { runsCommand } from './commands/runs.ts';
 import { sampleDataCommand } from './commands/sample-data.ts';
 import { teardownCommand } from './commands/teardown.ts';
 import { trainCommand } from './commands/train.ts';
+import { tryCommand } from './commands/try.ts';
 import { uploadCommand } from './commands/upload.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { verifyEvidenceCommand } from './commands/verify-evidence.ts';
@@ -57,6 +58,7 @@ Without --deployment a command works on the emulator and says so in its first li
 program.commandsGroup('Data scientist, model owner:');
 for (const command of [
   initCommand(),
+  tryCommand(),
   trainCommand(),
   runsCommand(),
   openModelCommand(),

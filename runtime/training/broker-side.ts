@@ -139,9 +139,26 @@ export async function startWorker(options: StartWorkerOptions): Promise<WorkerHa
   };
   const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
   try {
-    const channel = frameChannel(child.stdio[3] as Duplex);
+    return await adoptWorker({ socket: child.stdio[3] as Duplex, pid: child.pid ?? 0, ended, output, stop });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export interface AdoptedWorker extends Pick<WorkerHandle, 'pid' | 'output' | 'stop'> {
+  readonly socket: Duplex;
+  /** Says how it ended. */
+  readonly ended: Promise<string>;
+}
+
+/**
+ * Waits for the first words of whatever serves a session at the other end of a socket.
+ * @throws {@link SecureTrainingError} as {@link startWorker}; it is stopped then
+ */
+export async function adoptWorker({ socket, pid, ended, output, stop }: AdoptedWorker): Promise<WorkerHandle> {
+  try {
+    const channel = frameChannel(socket);
     const { header: probe } = await expectFrame(channel, ended, 'CONFINEMENT');
-    const pid = child.pid ?? 0;
     const confinement = readConfinement(pid, probe);
     const { header: engine } = await expectFrame(channel, ended, 'READY');
     const worker: RunningWorker = { pid, engine, confinement, output, stop, channel, ended };
@@ -149,8 +166,6 @@ export async function startWorker(options: StartWorkerOptions): Promise<WorkerHa
   } catch (error) {
     await stop();
     throw error;
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -32,9 +32,14 @@ type StartFrame = Extract<Frame, { type: 'START' | 'RESUME' }>;
 /**
  * The worker's whole life: says what it may do and what computes, trains what START or RESUME tells, hands back the model.
  * Ends with an ERROR frame where it fails; text of errors that are not ours stays in stderr, which the broker keeps to itself.
+ * @param modulesDir folder with the custom modules, if there are any
  * @returns whether a model was handed back
  */
-export async function serveSession(channel: FrameChannel, backend: StartBackendOptions): Promise<boolean> {
+export async function serveSession(
+  channel: FrameChannel,
+  backend: StartBackendOptions,
+  modulesDir = backend.wasmDir,
+): Promise<boolean> {
   const at: Place = { modules: [], step: 0 };
   try {
     await channel.send('CONFINEMENT', probeConfinement());
@@ -46,7 +51,7 @@ export async function serveSession(channel: FrameChannel, backend: StartBackendO
       throw new SecureTrainingError('EVIDENCE_MALFORMED', `first frame is ${frame.type}, wanted START or RESUME`);
     }
     at.modules = moduleFiles(frame.header.config);
-    const modules = await loadCustomModules(backend.wasmDir, frame.header.config);
+    const modules = await loadCustomModules(modulesDir, frame.header.config);
     await train(channel, frame, modules, at, computing.backend);
     return true;
   } catch (error) {

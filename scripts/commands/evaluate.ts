@@ -4,7 +4,7 @@ import { SecureTrainingError } from '../../runtime/errors.ts';
 import { chooseDeployment } from '../context.ts';
 import { buildCustomTrainer, customOf, requireDeployed } from '../custom/custom-trainer.ts';
 import { DEFAULT_KEY_FILE, loadLocalKeys } from '../local-keys.ts';
-import { readModelCard } from '../model/card.ts';
+import { readModelCard } from '../model/card-file.ts';
 import { type OpenedModel, readOpenedModel } from '../model/opened-model.ts';
 import { type SplitScores, scoreLines } from '../model/score-table.ts';
 import { count, type Reporter, terminalReporter } from '../progress.ts';

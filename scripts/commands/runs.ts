@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { type ListedRun, listRuns, type RunStatus } from '../../runtime/queue.ts';
 import { openContext } from '../context.ts';
-import { CARD_FILE, type ModelCard, readModelCard } from '../model/card.ts';
+import { CARD_FILE, type ModelCard, readModelCard } from '../model/card-file.ts';
 import { count } from '../progress.ts';
 import { compareRuns, comparisonLines } from '../run/compare-runs.ts';
 import { type RunRecord, readCards, readRunRecord, recordOfCard } from '../run/run-record.ts';

@@ -1,38 +1,27 @@
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { parseClasses } from '../../runtime/data/prepare/labels.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import { decodeSafeTensors } from '../../runtime/training/safetensors.ts';
 import { type ChosenDeployment, type Context, chooseDeployment } from '../context.ts';
 import type { CustomBundle } from '../custom/bundle-custom.ts';
 import { buildCustomTrainer, customOf, requireDeployed } from '../custom/custom-trainer.ts';
 import { DEFAULT_KEY_FILE, type LocalKeys, loadLocalKeys } from '../local-keys.ts';
-import { readModelCard } from '../model/card.ts';
+import { readModelCard } from '../model/card-file.ts';
 import { scoreLines } from '../model/score-table.ts';
 import { count, type Reporter, terminalReporter } from '../progress.ts';
 import { explainAgreement, readAgreement } from '../run/approve.ts';
-import { type Configure, fittedConfiguration, readConfiguration, startingFrom } from '../run/configuration.ts';
+import type { Configure } from '../run/configuration.ts';
 import { type DryRun, type DryRunOptions, dryRunOnAgreement, dryRunOnFile } from '../run/dry-run.ts';
 import { dryRunLines } from '../run/dry-run-lines.ts';
 import { agreeOnRows, type FinishedRun, finishRun, type PipelineOptions, prepareRows } from '../run/pipeline.ts';
-import { readInput } from '../run/read-input.ts';
 import { verifyFolder } from '../run/verify-folder.ts';
-import type { RowSource } from '../run/work-folder.ts';
 import { confirm, readAgreementFile } from './approve.ts';
+import { readTrainingInput, rowSource, type TrainingFlags, withTrainingFlags } from './training-flags.ts';
 import { verdictLines } from './verify.ts';
 
 const WORK_DIR = join('.ctrain', 'work');
 
-interface TrainFlags {
-  readonly data?: string;
-  readonly dataType?: string;
-  readonly label?: string;
-  readonly classes?: string;
+interface TrainFlags extends TrainingFlags {
   readonly agreement?: string;
-  readonly config?: string;
-  readonly initialWeights?: string;
-  readonly set: readonly string[];
   readonly ownerKey: string;
   readonly modelsDir: string;
   readonly keepPlaintext?: boolean;
@@ -43,24 +32,10 @@ interface TrainFlags {
 }
 
 export function trainCommand(): Command {
-  return new Command('train')
-    .description('do every step not yet done: prepare, seal, upload, agree, train, open the model')
-    .option('-i, --data <path>', 'plain rows: a csv file, or a folder of idx files')
-    .option('-t, --data-type <type>', 'csv or idx (default: by what is there)')
-    .option('-l, --label <column>', 'label column (default: label, target, y or class)')
-    .option(
-      '--classes <classes>',
-      "number or names of the classes; 'values' for a regression (default: those that occur)",
-    )
+  return withTrainingFlags(
+    new Command('train').description('do every step not yet done: prepare, seal, upload, agree, train, open the model'),
+  )
     .option('-a, --agreement <file>', 'instead of --data: a signed agreement about data already uploaded')
-    .option('-c, --config <file>', 'training configuration (default: training.json, else one that fits the data)')
-    .option('--initial-weights <file>', 'safetensors file to start from, as open-model --format safetensors writes one')
-    .option(
-      '--set <field=value>',
-      'change one value of the configuration, as in training.epochs=3 (repeatable)',
-      (value: string, before: readonly string[]) => [...before, value],
-      [],
-    )
     .option('--owner-key <file>', 'your local key', DEFAULT_KEY_FILE)
     .option('-m, --models-dir <folder>', 'where the opened model goes', 'models')
     .option('--keep-plaintext', 'keep the prepared rows that were made on the way')
@@ -88,11 +63,7 @@ resumes from its newest checkpoint.`,
         throw new SecureTrainingError('CONFIG_INVALID', '--set changes nothing that is agreed already: leave it out');
       }
       const keys = flags.dryRun === true ? undefined : await loadLocalKeys(flags.ownerKey);
-      const initialWeights = flags.initialWeights === undefined ? undefined : await readWeights(flags.initialWeights);
-      const configFile = await chosenFile(flags.config);
-      const fromFile =
-        configFile === undefined ? fittedConfiguration(flags.set) : await readConfiguration(configFile, flags.set);
-      const configuration = startingFrom(initialWeights, fromFile);
+      const { configuration, configFile, initialWeights } = await readTrainingInput(flags);
       const named = (await isDeclarative(flags.agreement)) ? undefined : await customOf(configFile);
       if (keys === undefined) return dryRunOf(flags, configuration, initialWeights, named?.custom);
       const trainer = named === undefined ? undefined : await buildCustomTrainer(named.custom);
@@ -189,16 +160,6 @@ async function isDeclarative(agreement: string | undefined): Promise<boolean> {
   return agreement !== undefined && readAgreement(await readAgreementFile(agreement)).customCode === false;
 }
 
-function rowSource({ dataType, label, classes }: TrainFlags, inputPath: string): RowSource {
-  return {
-    inputPath,
-    // Anything else is refused when the rows are prepared, with the types there are.
-    ...(dataType === undefined ? {} : { dataType: dataType as 'csv' | 'idx' }),
-    ...(label === undefined ? {} : { label }),
-    ...(classes === undefined ? {} : { classes: parseClasses(classes) }),
-  };
-}
-
 function pipelineOptions(
   flags: TrainFlags,
   inputPath: string,
@@ -217,27 +178,6 @@ function pipelineOptions(
       if (flags.yes !== true) await confirm('Sign this?');
     },
   };
-}
-
-async function chosenFile(path: string | undefined): Promise<string | undefined> {
-  if (path !== undefined) return path;
-  const present = await access('training.json').then(
-    () => true,
-    () => false,
-  );
-  return present ? 'training.json' : undefined;
-}
-
-/** @throws {@link SecureTrainingError} `CONFIG_INVALID`: what the trainer would not read is refused before anything is agreed to */
-async function readWeights(path: string): Promise<Uint8Array> {
-  const bytes = Uint8Array.from(await readInput(path));
-  try {
-    decodeSafeTensors(bytes);
-    return bytes;
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : 'no safetensors';
-    throw new SecureTrainingError('CONFIG_INVALID', `${path}: ${reason}`, { cause });
-  }
 }
 
 function summarise({ content, folder }: FinishedRun, { line }: Reporter): void {

@@ -1,4 +1,4 @@
-import type { ModelCard } from './card.ts';
+import type { ModelCard } from './card-file.ts';
 import { scoreLines } from './score-table.ts';
 
 const COLUMNS_SHOWN = 40;

@@ -7,7 +7,7 @@ import { checkRunId, readBlob, readStatus } from '../../runtime/queue.ts';
 import { verifyAgreement } from '../../runtime/statements/agreement.ts';
 import { parseReceipt } from '../../runtime/statements/receipt.ts';
 import type { TrainingConfig } from '../../runtime/training-config.ts';
-import { CARD_FILE, type ModelCard, type RunKind, readModelCard } from '../model/card.ts';
+import { CARD_FILE, type ModelCard, type RunKind, readModelCard } from '../model/card-file.ts';
 
 /** What two runs are compared by, wherever they ran. */
 export interface RunRecord {

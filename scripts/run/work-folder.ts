@@ -14,8 +14,8 @@ import type { LocalKeys } from '../local-keys.ts';
 export type RowSource = Pick<PrepareOptions, 'inputPath' | 'dataType' | 'label' | 'classes' | 'name' | 'seed'>;
 
 /** Names the work folder: same input and owner, same folder; another configuration is another agreement in it. */
-export async function fingerprint(data: RowSource, keys: LocalKeys): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify([data, keys.ownerId]));
+export async function fingerprint(data: RowSource, { ownerId }: Pick<LocalKeys, 'ownerId'>): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify([data, ownerId]));
   for (const file of await inputFiles(data.inputPath)) {
     // Where a file lies counts too: moved to another folder an image is of another class.
     hash.update(JSON.stringify(file));

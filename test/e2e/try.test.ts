@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { listing, newFolder, run, SMALL, start } from './cli-process.ts';
+import { flowers } from './place.ts';
+
+const BANNER = 'NOT CONFIDENTIAL: plain rows, in this process; no keys, no receipt\n';
+const TRAINING = { ...SMALL, epochs: 3, backend: 'wasm' };
+const TRY = ['try', '--data', 'flowers.csv'];
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await newFolder();
+  await writeFile(join(folder, 'flowers.csv'), flowers(400));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const configure = (training: object) => writeFile(join(folder, 'training.json'), JSON.stringify({ training }));
+
+async function weights(runId: string): Promise<string> {
+  const bytes = await readFile(join(folder, 'models', runId, 'model', 'weights.bin'));
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** A run that must succeed: what it prints as JSON. */
+async function tried(...args: string[]): Promise<{ runId: string; kind: string; metrics: Record<string, number> }> {
+  const { code, out, err } = await run(folder, ...TRY, '--json', ...args);
+  expect([code, err]).toEqual([0, BANNER]);
+  return JSON.parse(out);
+}
+
+test('a run on plain rows makes the bits that a sealed one makes, and what it leaves is a model like any other', async () => {
+  await configure(TRAINING);
+  const plain = await tried();
+  expect(plain).toMatchObject({ kind: 'plain', metrics: { test_accuracy: expect.any(Number) } });
+  expect((await listing(folder)).filter((name) => !name.startsWith('models'))).toEqual([
+    'flowers.csv',
+    'training.json',
+  ]);
+  const files = ['logs', 'metrics.json', 'model', 'model-card.json', 'model-card.md'];
+  expect((await readdir(join(folder, 'models', plain.runId))).sort()).toEqual(files);
+
+  await run(folder, 'init', '--config', 'unused.json');
+  const train = await run(folder, 'train', '--data', 'flowers.csv', '--yes', '--json');
+  const sealed = JSON.parse(train.out) as { runId: string; metrics: Record<string, number> };
+  expect(await weights(plain.runId)).toBe(await weights(sealed.runId));
+  expect(plain.metrics).toMatchObject(sealed.metrics);
+
+  const model = join('models', plain.runId);
+  const predicted = await run(folder, 'predict', '--model', model, '--input', 'flowers.csv');
+  expect(predicted).toMatchObject({ code: 0 });
+  expect(predicted.out.split('\n').length).toBeGreaterThan(400);
+  const compared = await run(folder, 'runs', '--compare', plain.runId, sealed.runId);
+  expect([compared.code, compared.out]).toEqual([0, expect.stringContaining('plain')]);
+  const verified = await run(folder, 'verify', model);
+  expect([verified.code !== 0, verified.err]).toEqual([true, expect.stringContaining('receipt.dsse.json')]);
+}, 120_000);
+
+test('ctrl-C leaves a checkpoint and no rows; the same command goes on to the same bits', async () => {
+  const long = { ...TRAINING, hidden_size: 256, epochs: 150, checkpoint_steps: 1_000_000 };
+  await configure(long);
+  const whole = await tried();
+  const command = start(folder, ...TRY);
+  // The pipe is no terminal: progress is told after five seconds only, the step before at once.
+  expect(await command.sees('prepare data')).toBe(true);
+  command.kill('SIGINT');
+  const { code, err } = await command.ended;
+  expect([code, err]).toEqual([130, expect.stringContaining('the same command goes on')]);
+  expect((await listing(folder)).filter((name) => name.includes('plain-'))).toEqual([]);
+  expect(await weights((await tried()).runId)).toBe(await weights(whole.runId));
+  expect((await listing(folder)).filter((name) => name.endsWith('.checkpoint'))).toEqual([]);
+}, 120_000);
+
+const MODEL = `import { defineModel } from 'confidential-training/model';
+export default defineModel({
+  build: (tf, c) => tf.sequential({ layers: [tf.layers.dense({ name: 'only', units: c.output_size, inputShape: [c.input_size] })] }),
+  loss(tf, labels) { throw new RangeError(\`met \${labels.shape}\`); },
+});`;
+
+test("what a custom module throws is told whole: the rows are the reader's own", async () => {
+  await writeFile(join(folder, 'model.ts'), MODEL);
+  await configure({ ...TRAINING, model: './model.ts' });
+  const { code, err } = await run(folder, ...TRY);
+  expect(code).toBe(2);
+  expect(err).toContain('custom module: it threw, RangeError at model.ts:4, step 1');
+  expect(err).toContain('RangeError: met 32');
+}, 60_000);
+
+test.each([
+  [['try'], 'error: try wants --data FILE [CONFIG_INVALID]\n'],
+  [[...TRY, '--set', 'training.epoch=3'], '--set: training.epoch: unknown key, did you mean training.epochs?'],
+  [['try', '--data', 'nothing.csv'], 'nothing.csv'],
+])('%j is one line', async (args, message) => {
+  const { code, err } = await run(folder, ...args);
+  expect([code, err]).toEqual([2, expect.stringContaining(message)]);
+  expect(err.replace(BANNER, '').trimEnd().split('\n')).toHaveLength(1);
+});
