@@ -68,6 +68,18 @@ test('the same rows have the same metrics: when it was trained, plain, and seale
   expect(verified).toMatchObject({ code: 12, err: '' });
 });
 
+test('a dataset of nothing but a test split is measured', async () => {
+  const test = join(processed, 'test.csv');
+  await ctrain('encrypt-data', '-i', test, '-o', join('only', 'test.enc'), '--dataset', 'only-test');
+  expect(await ctrain('upload', '-i', 'only')).toMatchObject({ code: 0 });
+  const ended = await ctrain('evaluate', '-m', model, '-s', dataset.replace('flowers', 'only-test'), '-y', '--json');
+  expect(ended).toMatchObject({ code: 0 });
+  const { metrics, scores } = JSON.parse(ended.out);
+  const names = ['test_loss', 'test_accuracy', 'test_macro_f1'];
+  expect(metrics).toEqual(Object.fromEntries(names.map((name) => [name, trained.metrics[name]])));
+  expect(Object.keys(scores)).toEqual(['test']);
+});
+
 test('an agreement to measure is proposed, signed, and good for its model alone', async () => {
   const proposed = await ctrain('propose', '--dataset', dataset, '--evaluate', model, '--metric', 'test_confusion');
   expect(proposed).toMatchObject({ code: 0, out: expect.stringContaining('measured and not trained') });
