@@ -317,7 +317,7 @@ test.each<[string, Partial<RunWorkerOptions>, string, string]>([
     'more memory than there is',
     { config: testData({ batch_size: 65_536, hidden_size: 65_536 }).config, memoryBytes: 24e9 },
     'CONFIG_INVALID',
-    'worker: this run needs about 52.0 GB of memory (batch 51.6 GB), the machine has 21.6 GB for it: lower training.batch_size',
+    'worker: this run needs about 69.2 GB of memory (batch 68.7 GB), the machine has 21.6 GB for it: lower training.batch_size',
   ],
   ['resume from rubbish', { resume: new Uint8Array(10) }, 'EVIDENCE_MALFORMED', 'worker: safetensors: '],
   ['shard gone', { openShard: () => Promise.reject(new Error('blob is gone')) }, '', 'blob is gone'],
