@@ -59,7 +59,11 @@ export async function serveSession(
       const { failure, text } = failureOf(error, at.step, at.modules);
       const { code, message } = describe(error);
       await channel.send('ERROR', { code, message, custom: failure }, utf8(text));
-    } else await channel.send('ERROR', describe(error));
+    } else {
+      if (!(error instanceof SecureTrainingError))
+        process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+      await channel.send('ERROR', describe(error));
+    }
     return false;
   }
 }
@@ -268,7 +272,6 @@ function diverged(step: number, custom: boolean): SecureTrainingError {
 function describe(error: unknown): { code: string; message: string } {
   if (error instanceof SecureTrainingError) return { code: error.code, message: error.message };
   if (error instanceof TensorLeak) return { code: 'INTERNAL', message: error.message };
-  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
   const place =
     error instanceof Error ? /([\w.-]+\.m?[jt]s:\d+:\d+)/.exec(error.stack?.split('\n    at ')[1] ?? '') : null;
   const name = error instanceof Error ? error.constructor.name : typeof error;

@@ -2,10 +2,11 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { requireFit } from '../../runtime/open-datasets.ts';
+import type { Progress } from '../../runtime/training/frames.ts';
 import { customOf } from '../custom/custom-trainer.ts';
 import { Interruption, interruptible } from '../interrupt.ts';
 import { scoreLines } from '../model/score-table.ts';
-import { count, terminalReporter } from '../progress.ts';
+import { count, type StepState, terminalReporter } from '../progress.ts';
 import { plainRows } from '../run/plain-rows.ts';
 import { progressText } from '../run/submit.ts';
 import { tryRun } from '../run/try-run.ts';
@@ -46,48 +47,42 @@ weights in a trainer. --data may be a folder that prepare-data left. Stopped by 
       const custom = (await customOf(configFile))?.custom;
       const reporter = terminalReporter(process.stdout, { quiet: flags.json === true });
       const source = rowSource(flags, data);
-      const rows = await reporter.step(
-        'prepare data',
-        () => plainRows(source, TRY_DIR),
-        ({ schema, trainRows }) =>
-          `${count(trainRows)} rows to train on, ${schema.featureCount} features, ${schema.classes.length} classes`,
-      );
-      try {
-        const config = configuration(rows.schema, rows.trainRows);
-        requireFit(rows.schema, config);
-        const about = [await fingerprint(source, { ownerId: '' }), config, custom?.sha256];
-        const checkpointFile = join(TRY_DIR, `${shortDigest(JSON.stringify(about))}.checkpoint`);
-        const { folder, card } = await reporter.step(
-          'train',
-          (show) =>
-            interruptible((signal) =>
-              tryRun({
-                rows,
-                config,
-                custom,
-                initialWeights,
-                checkpointFile,
-                modelsDir: flags.modelsDir,
-                signal,
-                onProgress: (progress) =>
-                  show({ fraction: progress.step / progress.steps, detail: progressText(progress) }),
-              }).catch((error: unknown) => {
-                if (!signal.aborted) throw error;
-                throw new Interruption(`stopped, checkpoint kept in ${checkpointFile}: the same command goes on`);
-              }),
-            ),
-          ({ steps }) => `${count(steps)} steps`,
+      const { folder, card } = await interruptible(async (signal) => {
+        const rows = await reporter.step(
+          'prepare data',
+          () => plainRows(source, TRY_DIR),
+          ({ schema, trainRows }) =>
+            `${count(trainRows)} rows to train on, ${schema.featureCount} features, ${schema.classes.length} classes`,
         );
-        if (flags.json === true) {
-          const { runId, kind, metrics, scores, files, engine } = card;
-          console.log(JSON.stringify({ runId, kind, folder, metrics, scores, files, engine }));
-          return;
+        try {
+          const config = configuration(rows.schema, rows.trainRows);
+          requireFit(rows.schema, config);
+          const about = [await fingerprint(source, { ownerId: '' }), config, custom?.sha256];
+          const checkpointFile = join(TRY_DIR, `${shortDigest(JSON.stringify(about))}.checkpoint`);
+          const given = { rows, config, custom, initialWeights, checkpointFile, modelsDir: flags.modelsDir, signal };
+          return await reporter.step(
+            'train',
+            (show) => tryRun({ ...given, onProgress: (progress) => show(stateOf(progress)) }),
+            ({ steps }) => `${count(steps)} steps`,
+          );
+        } catch (error) {
+          if (!signal.aborted) throw error;
+          throw new Interruption('stopped: the same command goes on from the last step, where it had begun to train');
+        } finally {
+          await rows.remove();
         }
-        for (const [name, value] of Object.entries(card.metrics)) reporter.line(`  ${name.padEnd(20)} ${value}`);
-        for (const line of Object.values(card.scores ?? {}).flatMap(scoreLines)) reporter.line(`  ${line}`);
-        reporter.line(`  model in ${folder}, engine ${card.engine}`);
-      } finally {
-        await rows.remove();
+      });
+      if (flags.json === true) {
+        const { runId, kind, metrics, scores, files, engine } = card;
+        console.log(JSON.stringify({ runId, kind, folder, metrics, scores, files, engine }));
+        return;
       }
+      for (const [name, value] of Object.entries(card.metrics)) reporter.line(`  ${name.padEnd(20)} ${value}`);
+      for (const line of Object.values(card.scores ?? {}).flatMap(scoreLines)) reporter.line(`  ${line}`);
+      reporter.line(`  model in ${folder}, engine ${card.engine}`);
     });
+}
+
+function stateOf(progress: Progress): StepState {
+  return { fraction: progress.step / progress.steps, detail: progressText(progress) };
 }

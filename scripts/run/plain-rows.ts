@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { encodeShard, SHARD_ROWS, shardRows } from '../../runtime/data/arrow-shard.ts';
 import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
@@ -28,7 +28,8 @@ export interface PlainRows {
 export async function plainRows(data: RowSource, workDir: string): Promise<PlainRows> {
   const parent = resolve(workDir);
   await mkdir(parent, { recursive: true });
-  const folder = await mkdtemp(join(parent, 'plain-'));
+  await removeLeft(parent);
+  const folder = await mkdtemp(join(parent, `plain-${process.pid}-`));
   const remove = async () => {
     await rm(folder, { recursive: true, force: true });
     await removeEmptyFolders(parent);
@@ -70,6 +71,23 @@ async function cutShards(
     shards[split] = counts;
   }
   return shards;
+}
+
+/** What processes that were killed have left: it is plaintext. */
+async function removeLeft(parent: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    const [, pid] = /^plain-(\d+)-/.exec(name) ?? [];
+    if (pid !== undefined && !isRunning(Number(pid))) await rm(join(parent, name), { recursive: true, force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    // Somebody else's: it is there.
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }
 
 function shardFile(split: string, shard: number): string {

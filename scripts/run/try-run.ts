@@ -19,7 +19,7 @@ import { type ModelCard, writeCard } from '../model/card-file.ts';
 import { encodeEventFile, eventFileName } from '../model/tensorboard.ts';
 import { RUN_FOLDER } from './open-model.ts';
 import type { PlainRows } from './plain-rows.ts';
-import { workerHere } from './worker-here.ts';
+import { ownLines, workerHere } from './worker-here.ts';
 
 export interface TryOptions {
   readonly rows: PlainRows;
@@ -76,7 +76,7 @@ export async function tryRun(options: TryOptions): Promise<TriedRun> {
   } catch (error) {
     // The rows are the reader's own: nothing has to be kept from them.
     if (error instanceof CustomModuleError && error.text !== '')
-      throw new SecureTrainingError('CONFIG_INVALID', `${error.message}\n${error.text}`, { cause: error });
+      throw new SecureTrainingError('CONFIG_INVALID', `${error.message}\n${ownLines(error.text)}`, { cause: error });
     throw error;
   } finally {
     await worker.stop();

@@ -58,18 +58,26 @@ test('a run on plain rows makes the bits that a sealed one makes, and what it le
   expect([verified.code !== 0, verified.err]).toEqual([true, expect.stringContaining('receipt.dsse.json')]);
 }, 120_000);
 
-test('ctrl-C leaves a checkpoint and no rows; the same command goes on to the same bits', async () => {
-  const long = { ...TRAINING, hidden_size: 256, epochs: 150, checkpoint_steps: 1_000_000 };
-  await configure(long);
+test('ctrl-C and kill -9 leave no rows for good; the same command goes on to the same bits', async () => {
+  await configure({ ...TRAINING, hidden_size: 256, epochs: 150, checkpoint_steps: 50 });
   const whole = await tried();
-  const command = start(folder, ...TRY);
-  // The pipe is no terminal: progress is told after five seconds only, the step before at once.
-  expect(await command.sees('prepare data')).toBe(true);
-  command.kill('SIGINT');
-  const { code, err } = await command.ended;
-  expect([code, err]).toEqual([130, expect.stringContaining('the same command goes on')]);
-  expect((await listing(folder)).filter((name) => name.includes('plain-'))).toEqual([]);
+  const interrupted = start(folder, ...TRY);
+  expect(await interrupted.sees('prepare data')).toBe(true);
+  interrupted.kill('SIGINT');
+  expect(await interrupted.ended).toMatchObject({
+    code: 130,
+    err: expect.stringContaining('the same command goes on'),
+  });
+  const plaintext = async () => (await listing(folder)).filter((name) => name.includes('plain-'));
+  expect(await plaintext()).toEqual([]);
+
+  const killed = start(folder, ...TRY);
+  expect(await killed.sees('prepare data')).toBe(true);
+  killed.kill('SIGKILL');
+  await killed.ended;
+  expect((await plaintext()).length).toBeGreaterThan(0);
   expect(await weights((await tried()).runId)).toBe(await weights(whole.runId));
+  expect(await plaintext()).toEqual([]);
   expect((await listing(folder)).filter((name) => name.endsWith('.checkpoint'))).toEqual([]);
 }, 120_000);
 
@@ -84,8 +92,9 @@ test("what a custom module throws is told whole: the rows are the reader's own",
   await configure({ ...TRAINING, model: './model.ts' });
   const { code, err } = await run(folder, ...TRY);
   expect(code).toBe(2);
-  expect(err).toContain('custom module: it threw, RangeError at model.ts:4, step 1');
-  expect(err).toContain('RangeError: met 32');
+  expect(err).toBe(
+    `${BANNER}error: custom module: it threw (RangeError at model.ts:4), step 1\nRangeError: met 32\n    at loss (model.ts:4:28) [CONFIG_INVALID]\n`,
+  );
 }, 60_000);
 
 test.each([
