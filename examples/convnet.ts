@@ -31,8 +31,5 @@ export default defineModel({
     });
   },
   // The outputs are logits: taken together with softmax, the sum of exponentials cannot overflow.
-  loss(tf, labels, outputs) {
-    const classes = outputs.shape[1] ?? 0;
-    return tf.losses.softmaxCrossEntropy(tf.oneHot(labels, classes), outputs);
-  },
+  loss: 'softmaxCrossEntropy',
 });

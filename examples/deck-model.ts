@@ -20,6 +20,6 @@ export default defineModel({
         }),
       ],
     }),
-  loss: (tf, labels, outputs) =>
-    tf.mean(tf.metrics.categoricalCrossentropy(tf.oneHot(labels, outputs.shape[1] ?? 0), outputs)),
+  // Of probabilities; where the outputs are logits it is 'softmaxCrossEntropy'. A function (tf, labels, outputs) may stand here too.
+  loss: 'categoricalCrossentropy',
 });

@@ -19,7 +19,7 @@ export default defineModel({
         }),
       ],
     }),
-  loss: (tf, labels, outputs) => tf.losses.meanSquaredError(labels, tf.squeeze(outputs, [1])),
+  loss: 'meanSquaredError',
   metrics: {
     mean_absolute_error: (tf, labels, outputs) => tf.mean(tf.abs(tf.sub(labels, tf.squeeze(outputs, [1])))),
   },

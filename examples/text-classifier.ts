@@ -24,5 +24,5 @@ export default defineModel({
         }),
       ],
     }),
-  loss: (tf, labels, outputs) => tf.losses.softmaxCrossEntropy(tf.oneHot(labels, outputs.shape[1] ?? 0), outputs),
+  loss: 'softmaxCrossEntropy',
 });

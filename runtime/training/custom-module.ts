@@ -15,10 +15,12 @@ import {
   type BatchFunction,
   type DatasetDefinition,
   isDefinition,
+  type LossName,
   type ModelConfig,
   type ModelDefinition,
   type TensorFlow,
 } from './model-definition.ts';
+import { namedAccuracy, namedClass, namedLoss } from './named-loss.ts';
 
 export interface CustomModules {
   /** @default - the declarative model */
@@ -104,6 +106,11 @@ export function shardOpener(
 /** A custom model as the engine uses it. */
 export interface Objective {
   readonly model: tfl.LayersModel;
+  /**
+   * The loss by name, of the batch's own features and labels.
+   * @default - it is the module's function, or its dataset makes the tensors: only {@link loss} knows it
+   */
+  readonly named?: { readonly loss: LossName; readonly labels: 'classes' | 'values' };
   /** Names of what {@link evaluate} measures beside the loss. */
   readonly metrics: readonly string[];
   /** Mean loss of a batch. Inside a tidy. */
@@ -126,7 +133,13 @@ export async function customObjective(
   const isValue = schema.classes.length === 0;
   // What toBatch makes of the labels only the module knows.
   const hasClasses = !isValue && dataset?.toBatch === undefined;
-  const metrics: Readonly<Record<string, BatchFunction>> = definition.metrics ?? (isValue ? {} : { accuracy });
+  const { loss } = definition;
+  const lossOf: BatchFunction = typeof loss === 'string' ? (_, y, outputs) => namedLoss(loss, y, outputs) : loss;
+  const hits: BatchFunction = typeof loss === 'string' ? (_, y, outputs) => namedAccuracy(loss, y, outputs) : accuracy;
+  const metrics: Readonly<Record<string, BatchFunction>> = definition.metrics ?? (isValue ? {} : { accuracy: hits });
+  if (isValue && (loss === 'softmaxCrossEntropy' || loss === 'categoricalCrossentropy')) {
+    throw customProblem('definition', `loss ${loss} wants classes, the labels are values`);
+  }
 
   const tensors = ({ features, labels, rows }: Batch): { x: tf.Tensor; y: tf.Tensor } => {
     const width = config.training.input_size;
@@ -143,14 +156,12 @@ export async function customObjective(
   };
   return {
     model,
+    ...(typeof loss === 'string' &&
+      dataset?.toBatch === undefined && { named: { loss, labels: isValue ? 'values' : 'classes' } }),
     metrics: Object.keys(metrics),
     loss(batch) {
       const { x, y } = tensors(batch);
-      return tensorOf(
-        'loss',
-        definition.loss(TENSORFLOW, y, model.apply(x, { training: true }) as tf.Tensor),
-        [],
-      ) as tf.Scalar;
+      return tensorOf('loss', lossOf(TENSORFLOW, y, model.apply(x, { training: true }) as tf.Tensor), []) as tf.Scalar;
     },
     evaluate(batch) {
       const [values, predicted] = tf.tidy(() => {
@@ -158,8 +169,8 @@ export async function customObjective(
         const outputs = model.apply(x) as tf.Tensor;
         const scalar = (name: string, value: BatchFunction) => tensorOf(name, value(TENSORFLOW, y, outputs), []);
         const measured = Object.entries(metrics).map(([name, metric]) => scalar(`metric ${name}`, metric));
-        const all = [scalar('loss', definition.loss), ...measured].map((each) => tf.cast(each, 'float32'));
-        return [tf.stack(all), tf.argMax(outputs, -1)] as const;
+        const all = [scalar('loss', lossOf), ...measured].map((each) => tf.cast(each, 'float32'));
+        return [tf.stack(all), typeof loss === 'string' ? namedClass(loss, outputs) : tf.argMax(outputs, -1)] as const;
       });
       const [loss = Number.NaN, ...means] = values.dataSync();
       const largest = hasClasses ? { predicted: predicted.dataSync() } : {};
@@ -187,7 +198,8 @@ export function watchTensors(engine: Engine): Engine {
   };
   return {
     ...engine,
-    step: (batch) => (steps++ === 0 ? engine.step(batch) : watched('a step', () => engine.step(batch))),
+    step: (batch, rate) =>
+      steps++ === 0 ? engine.step(batch, rate) : watched('a step', () => engine.step(batch, rate)),
     evaluate: (batch) => watched('an evaluation', () => engine.evaluate(batch)),
   };
 }

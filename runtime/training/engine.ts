@@ -135,8 +135,8 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
 
   // Where the native backend computes: one graph of TensorFlow kernels, for the models that it covers.
   const compiled =
-    custom === undefined
-      ? compileStep({ model: logitsModel, optimizer: compiledOptimizer, state: state() })
+    custom === undefined || custom.named !== undefined
+      ? compileStep({ model: logitsModel, ...custom?.named, optimizer: compiledOptimizer, state: state() })
       : "the loss is the module's own";
   const native = typeof compiled === 'string' ? undefined : compiled;
   let ahead = false;
@@ -152,8 +152,7 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
     step(batch, rate) {
       stepRate = rate ?? stepRate;
       if (native !== undefined) {
-        // Of the declarative model, whose labels are classes.
-        native.run({ ...batch, labels: batch.labels as Int32Array }, stepRate);
+        native.run(batch, stepRate);
         ahead = true;
         return;
       }

@@ -28,18 +28,41 @@ export interface ModelConfig {
 /** A function of a batch: `labels` int32 `[rows]` for classes, float32 `[rows]` for values; `outputs` what the model gave. */
 export type BatchFunction = (tf: TensorFlow, labels: Tensor, outputs: Tensor) => Tensor;
 
+/**
+ * Losses that have a name: means over rows (and outputs), which the native backend computes within its own graph. The first three are
+ * tfjs's `tf.losses`, the others `tf.metrics` of the same name.
+ *
+ * - `softmaxCrossEntropy`, `sigmoidCrossEntropy`: classes, of outputs without an activation;
+ * - `categoricalCrossentropy`, `binaryCrossentropy`: the same of outputs that are probabilities, by softmax or sigmoid;
+ * - `meanSquaredError`: values.
+ *
+ * One output stands for one number a row: a value, or the class, which is then 0 or 1. More of them want labels that are classes.
+ */
+export const LOSSES = [
+  'softmaxCrossEntropy',
+  'sigmoidCrossEntropy',
+  'meanSquaredError',
+  'categoricalCrossentropy',
+  'binaryCrossentropy',
+] as const;
+export type LossName = (typeof LOSSES)[number];
+
 export interface ModelDefinition {
   /**
    * A tfjs model with one input of `[null, …]`, whose sizes multiply to `input_size`, and one output of `[null, output_size]`.
    * It is not compiled: optimizer and learning rate are the configuration's.
    */
   readonly build: (tf: TensorFlow, config: ModelConfig) => LayersModel | Promise<LayersModel>;
-  /** Mean loss of a batch, a scalar that has a gradient. Disposing is not its business: what it makes is disposed of after it. */
-  readonly loss: BatchFunction;
+  /**
+   * One of {@link LOSSES}; or the mean loss of a batch, a scalar that has a gradient. A function is never part of the native backend's
+   * graph, which costs most of its speed. Disposing is not its business: what it makes is disposed of after it.
+   */
+  readonly loss: LossName | BatchFunction;
   /**
    * Means over a batch, scalars; their mean over a whole split leaves the machine as `validation_NAME` and `test_NAME`, if the
    * agreement names them.
-   * @default - `accuracy` where there are classes: how often the largest output is the label's; else none
+   * @default - `accuracy` where there are classes: how often the largest output is the label's (the nearer of 0 and 1, where there is
+   * one output and a loss by name); else none
    */
   readonly metrics?: Readonly<Record<string, BatchFunction>>;
 }
@@ -81,10 +104,16 @@ export interface DatasetDefinition {
 /**
  * The default export of a model.ts.
  * @example export default defineModel({ build: (tf, config) => tf.sequential({ … }), loss: (tf, labels, outputs) => … })
- * @throws TypeError where a member is missing, is no function, or is not known
+ * @throws TypeError where a member is missing, is no function (nor, for `loss`, a name), or is not known
  */
 export function defineModel(definition: ModelDefinition): ModelDefinition {
-  requireMembers('defineModel', definition, ['build', 'loss'], ['metrics']);
+  const named = isLossName((definition as Partial<ModelDefinition> | null)?.loss);
+  requireMembers(
+    'defineModel',
+    definition,
+    named ? ['build'] : ['build', 'loss'],
+    named ? ['loss', 'metrics'] : ['metrics'],
+  );
   const { metrics = {} } = definition;
   for (const [name, metric] of Object.entries(metrics)) {
     if (!/^[A-Za-z][A-Za-z0-9_]{0,40}$/.test(name) || name === 'loss') {
@@ -115,6 +144,10 @@ export function isDefinition(value: unknown, kind: 'model' | 'dataset'): boolean
   return typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[KIND] === kind;
 }
 
+function isLossName(value: unknown): value is LossName {
+  return LOSSES.some((name) => name === value);
+}
+
 function requireMembers(
   name: string,
   definition: unknown,
@@ -124,7 +157,8 @@ function requireMembers(
   if (typeof definition !== 'object' || definition === null) throw new TypeError(`${name}: wanted an object`);
   const given = definition as Record<string, unknown>;
   const missing = functions.filter((member) => typeof given[member] !== 'function');
-  if (missing.length > 0) throw new TypeError(`${name}: wanted functions ${missing.join(' and ')}`);
+  const names = missing.includes('loss') ? `; a loss may be one of ${LOSSES.join(', ')}` : '';
+  if (missing.length > 0) throw new TypeError(`${name}: wanted functions ${missing.join(' and ')}${names}`);
   const unknown = Object.keys(given).filter((member) => ![...functions, ...optional].includes(member));
   if (unknown.length > 0) throw new TypeError(`${name}: ${unknown.join(', ')} is no member of it`);
 }

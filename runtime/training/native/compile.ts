@@ -1,14 +1,20 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type * as tfl from '@tensorflow/tfjs-layers';
+import type { LossName } from '../model-definition.ts';
 import type { NativeBackend } from './binding.ts';
 import { attribute, FLOAT, Graph, INT32, type Output } from './graph.ts';
 import { type LayerPass, layerPass } from './layers.ts';
+import { activationBefore, addLoss, type Labels } from './losses.ts';
 import { numberPlaceholders, type Optimizer, POWERS, StepNumbers, slotsOf, updateWeight } from './optimizers.ts';
 import { nativeBackend, openSession } from './session.ts';
 
 export interface CompileOptions {
-  /** One chain of layers from one input to the logits; the loss is softmax cross entropy. */
+  /** One chain of layers from one input to one output, `[null, …]`. */
   readonly model: tfl.LayersModel;
+  /** @default softmaxCrossEntropy */
+  readonly loss?: LossName;
+  /** @default classes */
+  readonly labels?: Labels;
   readonly optimizer: Optimizer;
   /** Everything that a snapshot holds, by its name there: weights `layer/weight`, then what the optimizer keeps. */
   readonly state: readonly NamedVariable[];
@@ -38,12 +44,16 @@ export interface CompiledStep {
 /** Rows of a batch; the arrays may be longer. */
 export interface StepBatch {
   readonly features: Float32Array;
-  readonly labels: Int32Array;
+  /** Int32 for classes, float32 for values. */
+  readonly labels: Int32Array | Float32Array;
   readonly rows: number;
 }
 
+type PlanOptions = Omit<CompileOptions, 'state'>;
+
 interface Plan {
   readonly graph: Graph;
+  readonly labels: Labels;
   /** Sizes of a row. */
   readonly rowShape: readonly number[];
   /** What its variables hold, by names of the state. */
@@ -51,7 +61,7 @@ interface Plan {
 }
 
 /** @returns whether {@link compileStep} takes the model; nothing is computed, and the backend need not have been started */
-export function coverage(options: Pick<CompileOptions, 'model' | 'optimizer'>): Coverage {
+export function coverage(options: PlanOptions): Coverage {
   const plan = planStep(options);
   return typeof plan === 'string' ? { covers: false, reason: plan } : { covers: true };
 }
@@ -76,7 +86,12 @@ const givenNode = (index: number) => `given/${index}`;
 const valueNode = (index: number) => `value/${index}`;
 
 /** The whole step as a graph: forward, loss, backward, updates. */
-function planStep({ model, optimizer }: Pick<CompileOptions, 'model' | 'optimizer'>): Plan | string {
+function planStep({
+  model,
+  optimizer,
+  loss: lossName = 'softmaxCrossEntropy',
+  labels = 'classes',
+}: PlanOptions): Plan | string {
   const chain = chainOf(model);
   if (typeof chain === 'string') return chain;
   const [first] = chain;
@@ -87,32 +102,38 @@ function planStep({ model, optimizer }: Pick<CompileOptions, 'model' | 'optimize
 
   const graph = new Graph();
   graph.placeholder(X, FLOAT, [-1, ...rowShape]);
-  graph.placeholder(Y, INT32, [-1]);
+  graph.placeholder(Y, labels === 'classes' ? INT32 : FLOAT, [-1]);
   graph.placeholder(ROW_WEIGHTS, FLOAT, [-1]);
   numberPlaceholders(graph, optimizer);
   const variables: string[] = [];
   const addVariable = (name: string, shape: readonly number[]) => variableNodes(graph, variables.push(name) - 1, shape);
 
+  const before = activationBefore(lossName);
+  const last = chain.at(-1)?.sourceLayer;
+  if (before !== undefined && last?.getConfig().activation !== before) return `${lossName} wants ${before} at the end`;
   const passes: (LayerPass & Learning)[] = [];
   let output: Output = X;
   for (const tensor of chain) {
     const layer = tensor.sourceLayer;
     const learning = learningOf(layer, optimizer, addVariable);
-    const pass = layerPass(graph, tensor, output, (name) =>
-      graph.add('ReadVariableOp', [learning.handles.get(name)?.[0] ?? ''], { dtype: attribute.type(FLOAT) }),
-    );
+    const read = (name: string) =>
+      graph.add('ReadVariableOp', [learning.handles.get(name)?.[0] ?? ''], { dtype: attribute.type(FLOAT) });
+    const pass = layerPass(graph, tensor, output, read, layer === last ? before : undefined);
     if (typeof pass === 'string') return `layer ${layer.name} (${layer.getClassName()}) ${pass}`;
     passes.push({ ...pass, ...learning });
     output = pass.output;
   }
   if (passes.every(({ learns }) => !learns)) return 'no layer learns';
 
-  const { loss, gradient } = addLoss(graph, output);
+  const width = logits[1] ?? 0;
+  const added = addLoss(graph, { loss: lossName, labels, outputs: output, width, label: Y, rowWeights: ROW_WEIGHTS });
+  if (typeof added === 'string') return added;
+  const { loss, gradient } = added;
   const updates = addBackward(graph, optimizer, passes, gradient);
   graph.float('Identity', [loss, ...updates.map((update) => `^${update}`)], {}, STEP);
   const assigned = variables.map((_, index) => addAssignment(graph, index));
   graph.add('Identity', [graph.number(0), ...assigned.map((name) => `^${name}`)], { T: attribute.type(FLOAT) }, LOADED);
-  return { graph, rowShape, variables };
+  return { graph, labels, rowShape, variables };
 }
 
 /** Layers from input to output, each by the tensor that it makes; or why they are no chain. */
@@ -172,17 +193,6 @@ function addAssignment(graph: Graph, index: number): Output {
   return graph.add('AssignVariableOp', [handleNode(index), copy], { dtype: attribute.type(FLOAT) });
 }
 
-function addLoss(graph: Graph, logits: Output): { loss: Output; gradient: Output } {
-  const labels = { Tlabels: attribute.type(INT32) };
-  const entropy = graph.float('SparseSoftmaxCrossEntropyWithLogits', [logits, Y], labels);
-  const column = graph.float('Reshape', [ROW_WEIGHTS, graph.integers([-1, 1])]);
-  return {
-    loss: graph.float('Sum', [graph.float('Mul', [entropy, ROW_WEIGHTS]), graph.integers([0])]),
-    // The kernel's second output is the gradient.
-    gradient: graph.float('Mul', [`${entropy}:1`, column]),
-  };
-}
-
 function addBackward(
   graph: Graph,
   optimizer: Optimizer,
@@ -211,6 +221,7 @@ function addBackward(
 
 function startStep(backend: NativeBackend, plan: Plan, { optimizer, state }: CompileOptions): CompiledStep | string {
   const { binding } = backend;
+  const labelType = plan.labels === 'classes' ? binding.TF_INT32 : binding.TF_FLOAT;
   const byName = new Map(state.map(({ name, variable }) => [name, variable]));
   const lacking = plan.variables.find((name) => !byName.has(name));
   if (lacking !== undefined) return `the state has no ${lacking}`;
@@ -237,7 +248,7 @@ function startStep(backend: NativeBackend, plan: Plan, { optimizer, state }: Com
     run({ features, labels, rows }, learningRate, rowWeights = meanOf(rows)) {
       const inputs: Record<string, number> = {
         [X]: floats(features.subarray(0, rows * rowSize), [rows, ...plan.rowShape]),
-        [Y]: binding.createTensor([rows], binding.TF_INT32, labels.subarray(0, rows)),
+        [Y]: binding.createTensor([rows], labelType, labels.subarray(0, rows)),
         [ROW_WEIGHTS]: floats(rowWeights.subarray(0, rows), [rows]),
       };
       for (const [name, value] of Object.entries(numbers.values(learningRate))) {

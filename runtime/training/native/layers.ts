@@ -75,6 +75,7 @@ const LAYERS: Readonly<Record<string, (context: LayerContext) => LayerPass | str
 /**
  * Adds the forward half of the layer that makes `tensor`.
  * @param input what its one input is called in the graph
+ * @param without the layer's activation, where the loss computes that
  * @returns the layer's part of the graph, or why there is none
  */
 export function layerPass(
@@ -82,11 +83,13 @@ export function layerPass(
   tensor: tfl.SymbolicTensor,
   input: Output,
   weight: ReadWeight,
+  without?: string,
 ): LayerPass | string {
   const layer = tensor.sourceLayer;
   const build = LAYERS[layer.getClassName()];
   if (build === undefined) return 'is of a kind that has no kernels here';
-  const config = layer.getConfig() as Config;
+  const { activation, ...rest } = layer.getConfig() as Config;
+  const config = activation === without ? rest : { ...rest, activation };
   const held = Object.keys(config).find((key) => EMPTY.test(key) && config[key] !== null && config[key] !== undefined);
   if (held !== undefined) return `has a ${held}`;
   const format = config.dataFormat;

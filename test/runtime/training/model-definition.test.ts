@@ -25,7 +25,10 @@ test('a definition stays what it is, and is known again', () => {
 test.each([
   [null, 'defineModel: wanted an object'],
   [{}, 'defineModel: wanted functions build and loss'],
-  [{ ...good, loss: 'mse' }, 'defineModel: wanted functions loss'],
+  [
+    { ...good, loss: 'mse' },
+    'defineModel: wanted functions loss; a loss may be one of softmaxCrossEntropy, sigmoidCrossEntropy, meanSquaredError',
+  ],
   [{ ...good, optimiser: 'adam' }, 'defineModel: optimiser is no member of it'],
   [
     { ...good, metrics: { 'a b': build } },

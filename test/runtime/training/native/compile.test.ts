@@ -2,12 +2,15 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { LOSSES, type LossName } from '../../../../runtime/training/model-definition.ts';
+import { namedLoss } from '../../../../runtime/training/named-loss.ts';
 import {
   type CompiledStep,
   compileStep,
   coverage,
   type StepBatch,
 } from '../../../../runtime/training/native/compile.ts';
+import type { Labels } from '../../../../runtime/training/native/losses.ts';
 import type { Optimizer } from '../../../../runtime/training/native/optimizers.ts';
 import { hasNative, startNative, startWasm } from './setup.ts';
 
@@ -183,6 +186,60 @@ const optimizers = fc.constantFrom<Optimizer>(
   { kind: 'adam', beta1: 0.8, beta2: 0.99, epsilon: 1e-3 },
 );
 
+interface Aim {
+  readonly loss: LossName;
+  readonly labels: Labels;
+  readonly width: number;
+}
+
+/** Classes of several outputs, or one output that is a value or tells 0 from 1. */
+const aims: fc.Arbitrary<Aim> = fc
+  .record({ loss: fc.constantFrom(...LOSSES), width: fc.integer({ min: 1, max: 4 }), value: fc.boolean() })
+  .map(({ loss, width, value }) => {
+    const several = loss === 'softmaxCrossEntropy' || loss === 'categoricalCrossentropy';
+    const labels = value && width === 1 && !several ? 'values' : 'classes';
+    return { loss, labels, width: several ? width + 1 : width };
+  });
+const ENDS: Readonly<Partial<Record<LossName, string>>> = {
+  categoricalCrossentropy: 'softmax',
+  binaryCrossentropy: 'sigmoid',
+};
+
+/** As {@link expectEqualTraining}, by a named loss. */
+function expectEqualLosses({ specs, inputShape }: Model, { loss, labels, width }: Aim, optimizer: Optimizer): void {
+  const all = [...specs.slice(0, -1), { units: width, activation: ENDS[loss] ?? 'linear' }];
+  const [ours, stock] = [build(all, inputShape), build(all, inputShape)];
+  const step = compileStep({ model: ours, optimizer, state: stateOf(ours, optimizer), loss, labels });
+  if (typeof step === 'string') throw new Error(step);
+  const rule = stockOptimizer(optimizer);
+  const variables = stock.trainableWeights.map((weight) => weight.read() as tf.Variable);
+  for (let seed = 0; seed < 5; seed++) {
+    const { features, rows, labels: classes } = batchOf(inputShape, seed);
+    // A single output of a loss by probabilities lies between 0 and 1.
+    const given =
+      labels === 'values'
+        ? Float32Array.from(classes, (each) => each / CLASSES)
+        : Int32Array.from(classes, (each) => each % Math.max(width, 2));
+    step.run({ features, rows, labels: given }, RATE);
+    const value = tf.tidy(() => {
+      const x = tf.tensor(features, [rows, ...inputShape]);
+      const y = tf.tensor1d(given, labels === 'values' ? 'float32' : 'int32');
+      const { value, grads } = tf.variableGrads(
+        () => namedLoss(loss, y, stock.apply(x) as tf.Tensor) as tf.Scalar,
+        variables,
+      );
+      rule.applyGradients(variables.map(({ name }) => ({ name, tensor: grads[name] as tf.Tensor })));
+      return value.dataSync()[0] ?? Number.NaN;
+    });
+    expect(step.loss()).toBeCloseTo(value, 3);
+  }
+  step.pull();
+  expect(distance(ours, stock)).toBeLessThan(2e-3);
+  step.dispose();
+  ours.dispose();
+  stock.dispose();
+}
+
 // Models need a backend to be built on, even where none computes.
 beforeAll(() => (hasNative ? startNative() : startWasm()));
 
@@ -197,6 +254,15 @@ describe.skipIf(!hasNative)('a compiled step', () => {
         expectEqualTraining(model, optimizer);
       }),
       { numRuns: 15 },
+    );
+  });
+
+  test('losses by name: five steps leave the weights that tfjs leaves', () => {
+    fc.assert(
+      fc.property(perceptron, aims, optimizers, (model, aim, optimizer) => {
+        expectEqualLosses(model, aim, optimizer);
+      }),
+      { numRuns: 40 },
     );
   });
 
@@ -337,4 +403,15 @@ test.each<[string, () => tfl.LayersModel, string | undefined]>([
   expect(found).toEqual(
     reason === undefined ? { covers: true } : { covers: false, reason: expect.stringContaining(reason) },
   );
+});
+
+test.each<[Partial<Aim>, object, string]>([
+  [{ labels: 'values' }, logits, 'the labels are one value a row, the model has 4 outputs'],
+  [{ labels: 'values' }, { units: 1 }, 'the loss is softmaxCrossEntropy, the labels are values'],
+  [{ loss: 'categoricalCrossentropy' }, logits, 'categoricalCrossentropy wants softmax at the end'],
+  [{ loss: 'binaryCrossentropy' }, { units: 1, activation: 'tanh' }, 'binaryCrossentropy wants sigmoid at the end'],
+  [{}, { units: 4, activation: 'softmax' }, 'has activation softmax'],
+])('coverage: %j of %j', (aim, last, reason) => {
+  const found = coverage({ model: build([last], [2]), optimizer: { kind: 'sgd' }, ...aim });
+  expect(found).toEqual({ covers: false, reason: expect.stringContaining(reason) });
 });

@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import { customObjective } from '../../../../runtime/training/custom-module.ts';
 import { createEngine } from '../../../../runtime/training/engine.ts';
+import { defineModel, type ModelDefinition } from '../../../../runtime/training/model-definition.ts';
 import { parseTrainingConfig } from '../../../../runtime/training-config.ts';
 import { hasNative, startNative } from './setup.ts';
 
@@ -53,5 +55,33 @@ describe.skipIf(!hasNative)('an engine on the native backend', () => {
     const { weights } = await engine.exportModel();
     expect(weights).not.toEqual(untrained);
     engine.dispose();
+  });
+
+  test('custom models with a named loss are one graph, those with a function are not', async () => {
+    const { training } = configOf('adam');
+    const config = { training: { ...training, output_size: 1 } };
+    const schema = { featureCount: 6, dtype: 'float32', classes: [], normalisation: { kind: 'none' } } as const;
+    const build: ModelDefinition['build'] = (tf, { input_size }) =>
+      tf.sequential({ layers: [tf.layers.dense({ name: 'value', units: 1, inputShape: [input_size] })] });
+    const engineOf = async (model: ModelDefinition) =>
+      createEngine(config, await customObjective({ model }, { config, schema }));
+    const named = await engineOf(defineModel({ build, loss: 'meanSquaredError' }));
+    expect(named.coverage).toEqual({ covers: true });
+    const own = await engineOf(
+      defineModel({ build, loss: (tf, y, z) => tf.losses.meanSquaredError(y, tf.squeeze(z, [1])) }),
+    );
+    expect(own.coverage).toEqual({ covers: false, reason: "the loss is the module's own" });
+    own.load(named.snapshot().filter(({ name }) => name.startsWith('value/') && !name.includes('adam')));
+    for (let step = 0; step < 5; step++) {
+      const { features, rows } = batchOf(step);
+      const labels = Float32Array.from({ length: rows }, (_, i) => Math.cos(i + step));
+      for (const engine of [named, own]) engine.step({ features, labels, rows });
+      expect(named.loss()).toBeCloseTo(own.loss(), 4);
+      expect(named.evaluate({ features, labels, rows }).lossSum).toBeCloseTo(
+        own.evaluate({ features, labels, rows }).lossSum,
+        3,
+      );
+    }
+    for (const engine of [named, own]) engine.dispose();
   });
 });
