@@ -35,6 +35,8 @@ const NEEDS: Readonly<Record<string, string>> = {
     'there is no native engine in .native: npm run setup:native brings it from PyPI',
   'test/runtime/training/native/worker.process.test.ts':
     'there is no native engine in .native, or no namespaces to unshare: npm run setup:native brings the engine from PyPI',
+  'test/runtime/training/same-bits.process.test.ts':
+    'there is no native engine in .native, or no namespaces to unshare: npm run setup:native brings the engine from PyPI',
   'test/scripts/scan/scan.process.test.ts': 'checkov is not in .tools/checkov: npm run setup:tools brings it from PyPI',
   'test/terraform/stacks.process.test.ts': 'terraform is not on PATH',
   'test/runtime/training/confinement.test.ts': 'this system gives no user and network namespaces to unshare',

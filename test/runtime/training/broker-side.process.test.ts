@@ -145,37 +145,6 @@ test('kill -9 at any step: the run says UNAVAILABLE, and goes on from what was k
   }
 });
 
-test('killed 20 times in one run, it ends in the same bits', async () => {
-  const change = { epochs: 6, schedule: 'cosine' } as const;
-  const whole = await wholeRun(testData(change));
-  let state = 5;
-  const random = (below: number) => {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-    return (state >>> 8) % below;
-  };
-  let kept: { step: number; bytes: Uint8Array } | undefined;
-  for (let kill = 0; kill < 20; kill++) {
-    const handle = await worker.start();
-    const first = kept?.step ?? 0;
-    // Killed after a step or two of its own; one in three times as if the store had kept nothing of them.
-    const victim = first + 1 + random(2);
-    const keep = random(3) > 0;
-    const killed = runWorker(handle, {
-      ...testData(change),
-      ...(kept === undefined ? {} : { resume: kept.bytes }),
-      async onCheckpoint(step, bytes) {
-        if (keep && step <= victim) kept = { step, bytes };
-        if (step === victim) process.kill(handle.pid, 'SIGKILL');
-      },
-    });
-    await expect(killed).rejects.toThrow(error('UNAVAILABLE', 'worker was ended by SIGKILL'));
-  }
-  const last = kept;
-  if (last === undefined) throw new Error('nothing was kept');
-  expect(last.step).toBeLessThan(36);
-  expect(await run({ ...testData(change), resume: last.bytes })).toEqual(whole.result);
-}, 60_000);
-
 test('abort: a last checkpoint, then the reason; going on from it gives the same model', async () => {
   const whole = await wholeRun();
   const controller = new AbortController();
