@@ -6,6 +6,7 @@ import { createEngine } from '../runtime/training/engine.ts';
 import { createFeed } from '../runtime/training/feed.ts';
 import { DIGIT_SCHEMA, digitConfig, digitLikeRows } from './digits.ts';
 import type { Measure } from './measure.ts';
+import { type BenchBackend, nativeFolder } from './worker.ts';
 
 const ROWS = 16_384;
 const WARM_UP_STEPS = 20;
@@ -20,8 +21,8 @@ export async function benchFit(): Promise<Measure[]> {
 }
 
 /** Samples per second over `steps` steps, feeding included. */
-export async function trainingRate(steps: number): Promise<number> {
-  await ensureBackend();
+export async function trainingRate(steps: number, backend: BenchBackend = 'wasm'): Promise<number> {
+  await ensureBackend(backend);
   const config = digitConfig(1_000);
   const { training } = config;
   const rows = digitLikeRows(ROWS);
@@ -65,8 +66,8 @@ function useStockGradient(): void {
 }
 
 /** tfjs takes its wasm paths once a process. */
-async function ensureBackend(): Promise<void> {
-  if (tf.getBackend() === 'wasm') return;
+async function ensureBackend(backend: BenchBackend): Promise<void> {
+  if (tf.getBackend() === { wasm: 'wasm', native: 'tensorflow' }[backend]) return;
   const wasm = import.meta.resolve('@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm');
-  await startBackend({ wasmDir: dirname(fileURLToPath(wasm)) });
+  await startBackend({ wasmDir: dirname(fileURLToPath(wasm)), backend, ...nativeFolder(backend) });
 }

@@ -1,5 +1,6 @@
 /** What `npm run bench` starts: one JSON line a measure. Figures are for people to compare; no test waits for them. */
 import { parseArgs } from 'node:util';
+import { benchCheckpoint } from './checkpoint.ts';
 import { benchEnvironment } from './environment.ts';
 import { benchFeed } from './feed.ts';
 import { benchFiles } from './files.ts';
@@ -26,7 +27,11 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   environment: { summary: 'machine to released key on the emulator: < 1000 ms', run: benchEnvironment },
   parse: { summary: 'bytes allocated to read a bundle of evidence, and times its size', run: benchParse },
   synth: { summary: 'three stacks: < 1000 ms, with 100 machines < 1500 ms', run: benchSynth },
-  feed: { summary: 'training from sealed shards: >= 0.95 of rows in memory', run: benchFeed },
+  feed: { summary: 'training from sealed shards, wasm and native: >= 0.95 of rows in memory', run: benchFeed },
+  checkpoint: {
+    summary: 'checkpoints at the default interval, wasm and native: <= 1 % of wall time',
+    run: benchCheckpoint,
+  },
   native: {
     summary:
       'a step of ours: >= 2.5 times stock tfjs-node and >= 1 of TensorFlow and PyTorch in Python for an mlp; convnet 1.6, 0.7',
