@@ -135,6 +135,8 @@ export async function customObjective(
   const hasClasses = !isValue && dataset?.toBatch === undefined;
   const { loss } = definition;
   const lossOf: BatchFunction = typeof loss === 'string' ? (_, y, outputs) => namedLoss(loss, y, outputs) : loss;
+  const classOf = (outputs: tf.Tensor) =>
+    typeof loss === 'string' ? namedClass(loss, outputs) : tf.argMax(outputs, -1);
   const hits: BatchFunction = typeof loss === 'string' ? (_, y, outputs) => namedAccuracy(loss, y, outputs) : accuracy;
   const metrics: Readonly<Record<string, BatchFunction>> = definition.metrics ?? (isValue ? {} : { accuracy: hits });
   if (isValue && (loss === 'softmaxCrossEntropy' || loss === 'categoricalCrossentropy')) {
@@ -170,7 +172,7 @@ export async function customObjective(
         const scalar = (name: string, value: BatchFunction) => tensorOf(name, value(TENSORFLOW, y, outputs), []);
         const measured = Object.entries(metrics).map(([name, metric]) => scalar(`metric ${name}`, metric));
         const all = [scalar('loss', lossOf), ...measured].map((each) => tf.cast(each, 'float32'));
-        return [tf.stack(all), typeof loss === 'string' ? namedClass(loss, outputs) : tf.argMax(outputs, -1)] as const;
+        return [tf.stack(all), classOf(outputs)] as const;
       });
       const [loss = Number.NaN, ...means] = values.dataSync();
       const largest = hasClasses ? { predicted: predicted.dataSync() } : {};
