@@ -79,6 +79,7 @@ export function testData(training: Partial<TrainingConfig['training']> = {}): Te
         epochs: 3,
         batch_size: 32,
         learning_rate: 0.01,
+        schedule: 'constant',
         checkpoint_steps: 1,
         shuffle_rows: 90,
         ...training,
