@@ -29,7 +29,7 @@ export interface TrainingConfig {
     readonly learning_rate: number;
     /** Decides initial weights and the order of rows: same seed, same data, same backend, same weights to the bit. */
     readonly seed: number;
-    /** Steps between two sealed checkpoints; the last step always leaves one. */
+    /** Steps between two sealed checkpoints, 0 lets time decide; the last step always leaves one. */
     readonly checkpoint_steps: number;
     /** Rows that are shuffled together. */
     readonly shuffle_rows: number;

@@ -2,6 +2,7 @@ import { concat, utf8 } from '../crypto/bytes.ts';
 import { SecureTrainingError } from '../errors.ts';
 import { type StartBackendOptions, startBackend } from './backend.ts';
 import { type BrokerLink, brokerLink } from './broker-link.ts';
+import { checkpointPace } from './checkpoint-pace.ts';
 import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
 import { probeConfinement } from './confinement.ts';
 import { customProblem, failureOf, moduleFiles } from './custom-error.ts';
@@ -159,6 +160,7 @@ async function train(
     fetch: (shard) => link.fetch('train', shard),
   });
   const meter = progressMeter();
+  const pace = checkpointPace(training.checkpoint_steps);
   await stopIfAsked();
   for (; position.epoch < training.epochs; position = { epoch: position.epoch + 1, row: 0 }) {
     for (let batch = await feed.next(); batch !== undefined; batch = await feed.next()) {
@@ -177,7 +179,7 @@ async function train(
       }
       // Before the checkpoint, so that one taken here does not lack it.
       if (position.row === rows) await report('loss', engine.loss());
-      if (step % training.checkpoint_steps === 0 || step === steps) await saveCheckpoint();
+      if (pace.due(step) || step === steps) await pace.take(saveCheckpoint);
       await link.breathe();
       await stopIfAsked();
     }

@@ -13,7 +13,7 @@ test('three numbers are a complete configuration', () => {
       optimizer: 'adam',
       learning_rate: 0.002,
       seed: 42,
-      checkpoint_steps: 200,
+      checkpoint_steps: 0,
       shuffle_rows: 32768,
       schedule: 'cosine',
     },
