@@ -6,8 +6,8 @@ import { trainingRate } from './fit.ts';
 import { type Measure, median } from './measure.ts';
 import { benchBackends, benchWorker } from './worker.ts';
 
-const SHARDS = 6;
-const SHARD_ROWS = 5_000;
+export const SHARDS = 6;
+export const SHARD_ROWS = 5_000;
 const EPOCHS = 3;
 const ROUNDS = 3;
 const MEMORY_STEPS = 400;

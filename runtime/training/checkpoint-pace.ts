@@ -1,7 +1,7 @@
-/** Time between two checkpoints is this many times what the last one took: half a per cent of a run, sealing beside it not counted. */
-const COSTS_BETWEEN = 200;
+/** Time between two checkpoints is this many times what the last one took: a quarter of a per cent of a run, sealing beside it not counted. */
+const COSTS_BETWEEN = 400;
 /** No sooner than this: what a kill takes is made again in as long. */
-const LEAST_MS = 2000;
+const LEAST_MS = 5000;
 
 /** When checkpoints are due. It decides nothing about the weights: a run may be cut anywhere. */
 export interface CheckpointPace {

@@ -60,7 +60,7 @@ test.each([
   [{ optimizer: 'adamw' }, 'training.optimizer: found "adamw", wanted adam or sgd'],
   [{ learning_rate: 0 }, 'training.learning_rate: found 0, wanted a number above 0, at most 10'],
   [{ seed: -1 }, 'training.seed: found -1, wanted a whole number from 0 to 2147483647'],
-  [{ checkpoint_steps: 0 }, 'training.checkpoint_steps: found 0, wanted a whole number from 1 to 1000000000'],
+  [{ checkpoint_steps: -1 }, 'training.checkpoint_steps: found -1, wanted a whole number from 0 to 1000000000'],
   [{ shuffle_rows: 0 }, 'training.shuffle_rows: found 0, wanted a whole number from 1 to 10000000'],
   [{ initial_weights: 'AB' }, 'training.initial_weights: found "AB", wanted 64 lower-case hex digits'],
   [
