@@ -1,7 +1,9 @@
 import { concat, utf8 } from '../crypto/bytes.ts';
 import { SecureTrainingError } from '../errors.ts';
 import { type StartBackendOptions, startBackend } from './backend.ts';
+import { isBest, lastMetrics } from './best-weights.ts';
 import { type BrokerLink, brokerLink } from './broker-link.ts';
+import { stepBudget, timeBudget } from './budget.ts';
 import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
 import { probeConfinement } from './confinement.ts';
 import { failureOf, moduleFiles } from './custom-error.ts';
@@ -20,8 +22,9 @@ import type { FrameChannel } from './frame-channel.ts';
 import type { Frame, Metric, StartHeader } from './frames.ts';
 import type { Position } from './order.ts';
 import { progressMeter } from './progress-meter.ts';
-import { decodeSafeTensors } from './safetensors.ts';
+import { decodeSafeTensors, type NamedTensor } from './safetensors.ts';
 import { learningRates, stoppedImproving } from './schedule.ts';
+import { withStepRandom } from './step-random.ts';
 
 type StartFrame = Extract<Frame, { type: 'START' | 'RESUME' }>;
 
@@ -78,25 +81,35 @@ async function train(
   const open = modules.dataset === undefined ? undefined : shardOpener(modules.dataset, start);
   const link = brokerLink(channel, start, open);
   const rows = start.drawn?.reduce((sum, count) => sum + count, 0) ?? rowsOf(start, 'train');
-  const steps = training.epochs * Math.ceil(rows / training.batch_size);
+  const steps = stepBudget(start.config, rows);
   const rateOf = learningRates(start.config, steps);
   const history: Metric[] = [];
   let position: Position = { epoch: 0, row: 0 };
   let step = 0;
+  let minutes = 0;
+  let best: readonly NamedTensor[] | undefined;
   if (type === 'START' && training.initial_weights !== undefined) {
     engine.load(decodeSafeTensors(body).tensors);
   }
   if (type === 'RESUME') {
     const state = decodeCheckpoint(body, fingerprint);
     engine.restore(state.tensors);
-    ({ position, step } = state);
+    ({ position, step, best, minutes = 0 } = state);
     at.step = step;
     history.push(...state.history);
   }
 
+  const budget = timeBudget(start.config, minutes, () => performance.now());
+  let saved = step;
   let sent: Promise<void> = Promise.resolve();
   const saveCheckpoint = async () => {
-    const bytes = encodeCheckpoint({ step, position, history, tensors: engine.snapshot() }, fingerprint);
+    const spent = budget.spent();
+    const state = { step, position, history, tensors: engine.snapshot() };
+    const bytes = encodeCheckpoint(
+      { ...state, ...(best === undefined ? {} : { best }), ...(spent === undefined ? {} : { minutes: spent }) },
+      fingerprint,
+    );
+    saved = step;
     // One on its way at a time; training goes on while it is sent.
     await sent;
     sent = channel.send('CHECKPOINT', { step }, bytes);
@@ -128,14 +141,18 @@ async function train(
   });
   const meter = progressMeter();
   await stopIfAsked();
+  let ended = step >= steps || (step > 0 && budget.over());
   for (; position.epoch < training.epochs; position = { epoch: position.epoch + 1, row: 0 }) {
-    for (let batch = await feed.next(); batch !== undefined; batch = await feed.next()) {
+    while (!ended) {
+      const batch = await feed.next();
+      if (batch === undefined) break;
       at.step = step + 1;
-      engine.step(batch, rateOf?.(step));
+      withStepRandom(training.seed, step, () => engine.step(batch, rateOf?.(step)));
       step++;
       position = { epoch: position.epoch, row: position.row + batch.rows };
       meter.add(batch.rows);
-      if (meter.due() || step === steps) {
+      ended = step === steps || budget.over();
+      if (meter.due() || ended) {
         const loss = engine.loss();
         if (!Number.isFinite(loss)) throw diverged(step);
         const { epochs } = training;
@@ -143,32 +160,42 @@ async function train(
         await channel.send('PROGRESS', { step, steps, epoch: position.epoch + 1, epochs, loss, samplesPerSecond });
       }
       // Before the checkpoint, so that one taken here does not lack it.
-      if (position.row === rows) await report('loss', engine.loss());
-      if (step % training.checkpoint_steps === 0 || step === steps) await saveCheckpoint();
+      if (position.row === rows || ended) await report('loss', engine.loss());
+      if (step % training.checkpoint_steps === 0 || ended) await saveCheckpoint();
       await link.breathe();
       await stopIfAsked();
     }
-    if (rowsOf(start, 'validation') > 0) {
-      meter.pause();
-      const validation = await evaluateSplit('validation', engine, link, start);
-      for (const [name, value] of Object.entries(validation)) await report(`validation_${name}`, value);
-      meter.resume();
-      if (stoppedImproving(history, training.early_stopping_epochs ?? 0)) break;
+    const epoch = position.epoch + 1;
+    const due = ended || epoch === training.epochs || epoch % (training.validation_epochs ?? 1) === 0;
+    if (due && rowsOf(start, 'validation') > 0) {
+      // A checkpoint taken when training stopped early has it already.
+      if (!history.some(({ name, step: at }) => name === 'validation_loss' && at === step)) {
+        meter.pause();
+        const validation = await evaluateSplit('validation', engine, link, start);
+        for (const [name, value] of Object.entries(validation)) await report(`validation_${name}`, value);
+        meter.resume();
+        if (training.keep === 'best' && isBest(history)) best = engine.weights();
+      }
+      if (stoppedImproving(history, training.early_stopping_epochs ?? 0)) {
+        if (saved < step) await saveCheckpoint();
+        break;
+      }
     }
+    if (ended) break;
   }
-  await finish(channel, engine, link, start, { history, step, sent });
+  if (best !== undefined) engine.load(best);
+  await finish(channel, engine, link, start, { metrics: lastMetrics(history, best !== undefined), step, sent });
 }
 
 interface Ending {
-  readonly history: readonly Metric[];
+  readonly metrics: Readonly<Record<string, number>>;
   readonly step: number;
   readonly sent: Promise<void>;
 }
 
 /** Final metrics and the model. Evaluated again after a resume, so that they do not depend on where a run was cut. */
 async function finish(channel: FrameChannel, engine: Engine, link: BrokerLink, start: StartHeader, ending: Ending) {
-  const metrics: Record<string, number> = {};
-  for (const { name, value } of ending.history) metrics[name] = value;
+  const metrics: Record<string, number> = { ...ending.metrics };
   if (rowsOf(start, 'test') > 0) {
     const test = await evaluateSplit('test', engine, link, start);
     for (const [name, value] of Object.entries(test)) metrics[`test_${name}`] = value;
@@ -197,6 +224,9 @@ function checkStart({ config, schema, shards, drawn }: StartHeader): void {
   }
   if ((config.training.early_stopping_epochs ?? 0) > 0 && (shards.validation ?? []).every((rows) => rows === 0)) {
     failures.push('early_stopping_epochs is set, the validation split has no rows');
+  }
+  if (config.training.keep === 'best' && (shards.validation ?? []).every((rows) => rows === 0)) {
+    failures.push('keep is best, the validation split has no rows');
   }
   if (drawn !== undefined && drawn.length !== (shards.train ?? []).length)
     failures.push('drawn is not one number a shard');
