@@ -45,6 +45,14 @@ export interface TrainingConfig {
     readonly decay_factor?: number;
     /** @default 0, never stops early */
     readonly early_stopping_epochs?: number;
+    /** @default 'last' */
+    readonly keep?: 'last' | 'best';
+    /** @default 1 */
+    readonly validation_epochs?: number;
+    /** @default 0, none */
+    readonly max_steps?: number;
+    /** @default 0, none */
+    readonly max_minutes?: number;
     /**
      * What computes; another is never taken in silence.
      * @default 'auto', native where the trainer has it, else wasm

@@ -88,7 +88,25 @@ export const FIELDS: Readonly<Record<TrainingField, FieldDefinition>> = {
     omitted: true,
   },
   early_stopping_epochs: {
-    ...whole('Epochs without a lower validation loss after which training ends; 0 never.', 0, 100_000, 0),
+    ...whole('Validations without a lower loss after which training ends; 0 never.', 0, 100_000, 0),
+    omitted: true,
+  },
+  keep: {
+    doc: 'Whose weights the model has: the last step (last), or the lowest validation loss (best).',
+    kind: ['last', 'best'],
+    default: 'last',
+    omitted: true,
+  },
+  validation_epochs: {
+    ...whole('Epochs between two validations; the last epoch always has one.', 1, 100_000, 1),
+    omitted: true,
+  },
+  max_steps: { ...whole('Steps after which training ends; 0 for none.', 0, 1_000_000_000, 0), omitted: true },
+  max_minutes: {
+    doc: 'Minutes of training, over all resumes, after which it ends; 0 for none. Where it ends is not reproducible.',
+    kind: 'number',
+    range: [0, 1_000_000],
+    default: 0,
     omitted: true,
   },
   backend: {

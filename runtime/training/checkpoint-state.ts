@@ -6,14 +6,21 @@ import { decodeSafeTensors, encodeSafeTensors, type NamedTensor } from './safete
 
 /**
  * All that decides how a run goes on: weights, optimizer state, place in the data, metrics so far. The order of rows is a
- * function of seed and position, and nothing else in training is random, so no generator's state is kept.
+ * function of seed and position, and what else is random (dropout) one of seed and step, so no generator's state is kept.
  */
 export interface TrainerState {
   readonly step: number;
   readonly position: Position;
   readonly history: readonly Metric[];
   readonly tensors: readonly NamedTensor[];
+  /** Weights of the best validation so far. @default - the run keeps its last */
+  readonly best?: readonly NamedTensor[];
+  /** Minutes trained so far. @default - none are counted */
+  readonly minutes?: number;
 }
+
+/** Before the names of the best weights. */
+const BEST = 'best validation/';
 
 /** Digest of what must be equal for a checkpoint to be a checkpoint of this run. */
 export function runFingerprint({ config, schema, shards, drawn }: StartHeader): string {
@@ -26,9 +33,11 @@ export function runFingerprint({ config, schema, shards, drawn }: StartHeader): 
 
 /** A safetensors file; everything but the tensors stands as JSON in its metadata. */
 export function encodeCheckpoint(state: TrainerState, fingerprint: string): Uint8Array {
-  const { step, position, history } = state;
-  const metadata = { format: 'ctrain/checkpoint/v1', fingerprint, state: JSON.stringify({ step, position, history }) };
-  return encodeSafeTensors({ tensors: state.tensors, metadata });
+  const { step, position, history, minutes, best = [] } = state;
+  const told = JSON.stringify({ step, position, history, minutes });
+  const metadata = { format: 'ctrain/checkpoint/v1', fingerprint, state: told };
+  const kept = best.map((tensor) => ({ ...tensor, name: `${BEST}${tensor.name}` }));
+  return encodeSafeTensors({ tensors: [...state.tensors, ...kept], metadata });
 }
 
 /**
@@ -46,11 +55,22 @@ export function decodeCheckpoint(bytes: Uint8Array, fingerprint: string): Traine
   } catch (cause) {
     throw new SecureTrainingError('EVIDENCE_MALFORMED', 'checkpoint: state is not JSON', { cause });
   }
-  const { step, position, history } = state;
+  const { step, position, history, minutes } = state;
   if (!isCount(step) || !isCount(position?.epoch) || !isCount(position?.row) || !Array.isArray(history)) {
     throw malformed('state lacks step, position or history');
   }
-  return { step, position: { epoch: position.epoch, row: position.row }, history, tensors };
+  if (minutes !== undefined && !(typeof minutes === 'number' && minutes >= 0)) throw malformed('minutes is no time');
+  const best = tensors
+    .filter(({ name }) => name.startsWith(BEST))
+    .map((tensor) => ({ ...tensor, name: tensor.name.slice(BEST.length) }));
+  return {
+    step,
+    position: { epoch: position.epoch, row: position.row },
+    history,
+    tensors: tensors.filter(({ name }) => !name.startsWith(BEST)),
+    ...(best.length === 0 ? {} : { best }),
+    ...(minutes === undefined ? {} : { minutes }),
+  };
 }
 
 function isCount(value: unknown): value is number {

@@ -129,6 +129,7 @@ export async function customObjective(
   if (definition === undefined) return undefined;
   const about = modelConfig(config, schema);
   const model = checkModel(await definition.build(TENSORFLOW, about), config);
+  drawAnew(model.layers);
   const inner = model.inputs[0]?.shape.slice(1) as number[];
   const isValue = schema.classes.length === 0;
   // What toBatch makes of the labels only the module knows.
@@ -204,6 +205,14 @@ export function watchTensors(engine: Engine): Engine {
       steps++ === 0 ? engine.step(batch, rate) : watched('a step', () => engine.step(batch, rate)),
     evaluate: (batch) => watched('an evaluation', () => engine.evaluate(batch)),
   };
+}
+
+/** A dropout layer with a seed drops the same units at every step (tfjs-layers 4.22); without one, those of {@link withStepRandom}. */
+function drawAnew(layers: readonly tfl.layers.Layer[]): void {
+  for (const layer of layers as readonly (tfl.layers.Layer & { seed?: unknown; layers?: tfl.layers.Layer[] })[]) {
+    if (layer.getClassName() === 'Dropout') delete layer.seed;
+    drawAnew(layer.layers ?? []);
+  }
 }
 
 function modelConfig({ training }: TrainingConfig, { classes }: InputSchema): ModelConfig {

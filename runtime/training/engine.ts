@@ -47,6 +47,8 @@ export interface Engine {
   snapshot(): NamedTensor[];
   /** @throws {@link SecureTrainingError} `CONFIG_INVALID` where names or shapes differ from this model's */
   restore(tensors: readonly NamedTensor[]): void;
+  /** A copy of the model's weights alone, for {@link load}. */
+  weights(): NamedTensor[];
   /** Takes weights to start from. @throws {@link SecureTrainingError} `CONFIG_INVALID` where names or shapes differ from this model's */
   load(tensors: readonly NamedTensor[]): void;
   exportModel(): Promise<ExportedModel>;
@@ -195,6 +197,14 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
         name,
         shape: variable.shape,
         values: variable.dataSync() as Float32Array,
+      }));
+    },
+    weights() {
+      settle();
+      return weights.map(({ name, variable }) => ({
+        name,
+        shape: variable.shape,
+        values: variable.dataSync().slice() as Float32Array,
       }));
     },
     restore(tensors) {

@@ -100,7 +100,7 @@ function below(limit: number, random: () => number): number {
 }
 
 /** sfc32 (Chris Doty-Humphrey, PractRand 0.95), keyed by SHA-256 of its purpose: fast, and the same in every engine. */
-function generator(purpose: string): () => number {
+export function generator(purpose: string): () => number {
   const key = sha256(utf8(`ctrain/order/v1|${purpose}`));
   const view = new DataView(key.buffer, key.byteOffset);
   let a = view.getUint32(0, true);

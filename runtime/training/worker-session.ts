@@ -1,7 +1,9 @@
 import { concat, utf8 } from '../crypto/bytes.ts';
 import { SecureTrainingError } from '../errors.ts';
 import { type StartBackendOptions, startBackend } from './backend.ts';
+import { isBest, lastMetrics } from './best-weights.ts';
 import { type BrokerLink, brokerLink } from './broker-link.ts';
+import { stepBudget, timeBudget } from './budget.ts';
 import { checkpointPace } from './checkpoint-pace.ts';
 import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
 import { probeConfinement } from './confinement.ts';
@@ -24,9 +26,10 @@ import { type MemoryQuestion, requireMemory } from './memory.ts';
 import { describeLayers, sizeOf } from './model-layers.ts';
 import type { Position } from './order.ts';
 import { progressMeter } from './progress-meter.ts';
-import { decodeSafeTensors } from './safetensors.ts';
+import { decodeSafeTensors, type NamedTensor } from './safetensors.ts';
 import { learningRates, stoppedImproving } from './schedule.ts';
 import type { Confusion, Confusions } from './scores.ts';
+import { withStepRandom } from './step-random.ts';
 
 type StartFrame = Extract<Frame, { type: 'START' | 'RESUME' }>;
 
@@ -101,29 +104,42 @@ async function train(
   const leaks = leakCheck(() => engine.tensorCount());
   const link = brokerLink(channel, start, open);
   const rows = start.drawn?.reduce((sum, count) => sum + count, 0) ?? rowsOf(start, 'train');
-  const steps = training.epochs * Math.ceil(rows / training.batch_size);
+  const steps = stepBudget(start.config, rows);
   const rateOf = learningRates(start.config, steps);
   const history: Metric[] = [];
   let validated: Confusion | undefined;
   let position: Position = { epoch: 0, row: 0 };
   let step = 0;
+  let minutes = 0;
+  let best: readonly NamedTensor[] | undefined;
   if (type === 'START' && training.initial_weights !== undefined) {
     engine.load(decodeSafeTensors(body).tensors);
   }
   if (type === 'RESUME') {
     const state = decodeCheckpoint(body, fingerprint);
     engine.restore(state.tensors);
-    ({ position, step } = state);
+    ({ position, step, best, minutes = 0 } = state);
     at.step = step;
     history.push(...state.history);
   }
 
+  const budget = timeBudget(start.config, minutes, () => performance.now());
+  let saved = step;
   let sent: Promise<void> = Promise.resolve();
   const saveCheckpoint = async () => {
     const tensors = engine.snapshot();
     // The loss of a step is that of the weights before it: what is kept must be good to go on from.
     if (!tensors.every(({ values }) => values.every(Number.isFinite))) throw diverged(step, custom);
-    const bytes = encodeCheckpoint({ step, position, history, tensors }, fingerprint);
+    const spent = budget.spent();
+    const bytes = encodeCheckpoint(
+      {
+        ...{ step, position, history, tensors },
+        ...(best === undefined ? {} : { best }),
+        ...(spent === undefined ? {} : { minutes: spent }),
+      },
+      fingerprint,
+    );
+    saved = step;
     // One on its way at a time; training goes on while it is sent.
     await sent;
     sent = channel.send('CHECKPOINT', { step }, bytes);
@@ -162,15 +178,19 @@ async function train(
   const meter = progressMeter();
   const pace = checkpointPace(training.checkpoint_steps);
   await stopIfAsked();
+  let ended = step >= steps || (step > 0 && budget.over());
   for (; position.epoch < training.epochs; position = { epoch: position.epoch + 1, row: 0 }) {
-    for (let batch = await feed.next(); batch !== undefined; batch = await feed.next()) {
+    while (!ended) {
+      const batch = await feed.next();
+      if (batch === undefined) break;
       at.step = step + 1;
-      engine.step(batch, rateOf?.(step));
+      withStepRandom(training.seed, step, () => engine.step(batch, rateOf?.(step)));
       step++;
       leaks.afterStep();
       position = { epoch: position.epoch, row: position.row + batch.rows };
       meter.add(batch.rows);
-      if (meter.due() || step === steps) {
+      ended = step === steps || budget.over();
+      if (meter.due() || ended) {
         const loss = engine.loss();
         if (!Number.isFinite(loss)) throw diverged(step, custom);
         const { epochs } = training;
@@ -178,27 +198,43 @@ async function train(
         await channel.send('PROGRESS', { step, steps, epoch: position.epoch + 1, epochs, loss, samplesPerSecond });
       }
       // Before the checkpoint, so that one taken here does not lack it.
-      if (position.row === rows) await report('loss', engine.loss());
-      if (pace.due(step) || step === steps) await pace.take(saveCheckpoint);
+      if (position.row === rows || ended) await report('loss', engine.loss());
+      if (pace.due(step) || ended) await pace.take(saveCheckpoint);
       await link.breathe();
       await stopIfAsked();
     }
-    leaks.afterEpoch(position.epoch + 1);
-    if (rowsOf(start, 'validation') > 0) {
-      meter.pause();
-      await validate();
-      meter.resume();
-      leaks.afterEpoch(position.epoch + 1);
-      if (stoppedImproving(history, training.early_stopping_epochs ?? 0)) break;
+    const epoch = position.epoch + 1;
+    leaks.afterEpoch(epoch);
+    const due = ended || epoch === training.epochs || epoch % (training.validation_epochs ?? 1) === 0;
+    if (due && rowsOf(start, 'validation') > 0) {
+      // A checkpoint taken when training stopped early has it already.
+      if (!history.some(({ name, step: at }) => name === 'validation_loss' && at === step)) {
+        meter.pause();
+        await validate();
+        meter.resume();
+        leaks.afterEpoch(epoch);
+        if (training.keep === 'best' && isBest(history)) best = engine.weights();
+      }
+      if (stoppedImproving(history, training.early_stopping_epochs ?? 0)) {
+        if (saved < step) await saveCheckpoint();
+        break;
+      }
     }
+    if (ended) break;
   }
   if (training.epochs === 0 && rowsOf(start, 'validation') > 0) await validate();
-  await finish(channel, engine, link, start, { history, validated, step, sent });
+  if (best !== undefined) engine.load(best);
+  // Of the weights that are handed back: others than the last validation's, or a resume has come after it.
+  if ((best !== undefined || validated === undefined) && rowsOf(start, 'validation') > 0) {
+    validated = (await evaluateSplit('validation', engine, link, start)).confusion;
+  }
+  const metrics = lastMetrics(history, best !== undefined);
+  await finish(channel, engine, link, start, { metrics, validated, step, sent });
 }
 
 interface Ending {
-  readonly history: readonly Metric[];
-  /** Of the last epoch. */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Of the validation split. */
   readonly validated: Confusion | undefined;
   readonly step: number;
   readonly sent: Promise<void>;
@@ -206,8 +242,7 @@ interface Ending {
 
 /** Final metrics and the model. Evaluated again after a resume, so that they do not depend on where a run was cut. */
 async function finish(channel: FrameChannel, engine: Engine, link: BrokerLink, start: StartHeader, ending: Ending) {
-  const metrics: Record<string, number> = {};
-  for (const { name, value } of ending.history) metrics[name] = value;
+  const metrics: Record<string, number> = { ...ending.metrics };
   let scores: Confusions = ending.validated === undefined ? {} : { validation: ending.validated };
   if (rowsOf(start, 'test') > 0) {
     const { metrics: measured, confusion } = await evaluateSplit('test', engine, link, start);
@@ -238,6 +273,9 @@ function checkStart({ config, schema, shards, drawn }: StartHeader): void {
   }
   if ((config.training.early_stopping_epochs ?? 0) > 0 && (shards.validation ?? []).every((rows) => rows === 0)) {
     failures.push('early_stopping_epochs is set, the validation split has no rows');
+  }
+  if (config.training.keep === 'best' && (shards.validation ?? []).every((rows) => rows === 0)) {
+    failures.push('keep is best, the validation split has no rows');
   }
   if (drawn !== undefined && drawn.length !== (shards.train ?? []).length)
     failures.push('drawn is not one number a shard');

@@ -126,6 +126,28 @@ test('stops early, and where it went on from makes no difference', async () => {
   expect(await run({ ...testData(change), resume })).toEqual(whole.result);
 });
 
+test.each([
+  { max_steps: 8 },
+  { validation_epochs: 2 },
+  { epochs: 12, optimizer: 'sgd', learning_rate: 9, early_stopping_epochs: 2, keep: 'best', checkpoint_steps: 5 },
+] as const)('going on from any checkpoint is exact with %j', async (change) => {
+  const whole = await wholeRun(testData(change));
+  expect(whole.checkpoints.has(whole.result.steps)).toBe(true);
+  if ('max_steps' in change) expect(whole.result.steps).toBe(8);
+  for (const resume of [...whole.checkpoints.values()].slice(-4)) {
+    expect(await run({ ...testData(change), resume })).toEqual(whole.result);
+  }
+});
+
+test('time that is up ends a run regularly, and it does not go on', async () => {
+  const whole = await wholeRun(testData({ max_minutes: 1e-9 }));
+  expect(whole.result.steps).toBe(1);
+  expect(whole.result.metrics).toHaveProperty('test_loss');
+  const resume = whole.checkpoints.get(1);
+  if (resume === undefined) throw new Error('no checkpoint');
+  expect(await run({ ...testData({ max_minutes: 1e-9 }), resume })).toEqual(whole.result);
+});
+
 test('kill -9 at any step: the run says UNAVAILABLE, and goes on from what was kept to the same model', async () => {
   const whole = await wholeRun();
   for (let victim = 1; victim <= 17; victim += 4) {

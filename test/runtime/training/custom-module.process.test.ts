@@ -62,6 +62,17 @@ async function failing(options: RunWorkerOptions): Promise<CustomModuleError> {
   return error as CustomModuleError;
 }
 
+test.each(['', ', seed: 7'])('dropout%s: going on gives the same bytes', async (seed) => {
+  const build = `build: (tf, c) => tf.sequential({ layers: [tf.layers.dropout({ rate: 0.5, inputShape: [c.input_size]${seed} }),
+    tf.layers.dense({ name: 'only', units: c.output_size, kernelInitializer: tf.initializers.glorotUniform({ seed: c.seed }) })] })`;
+  const data = await custom({ model: model(build, LOSS) });
+  const kept = new Map<number, Uint8Array>();
+  const whole = await run({ ...data, onCheckpoint: async (step, bytes) => void kept.set(step, bytes) });
+  const resume = kept.get(7);
+  if (resume === undefined) throw new Error('no checkpoint');
+  expect(await run({ ...data, resume })).toEqual(whole);
+});
+
 test('a model of one’s own: the same bytes twice, going on from a checkpoint too; four digits leave', async () => {
   const metrics = 'metrics: { wrong: (tf, y, z) => tf.mean(tf.cast(tf.notEqual(tf.argMax(z, 1), y), "float32")) }';
   const data = await custom(
