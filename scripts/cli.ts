@@ -26,6 +26,7 @@ import { reviewPlanCommand } from './commands/review-plan.ts';
 import { rotateKeysCommand } from './commands/rotate-keys.ts';
 import { runsCommand } from './commands/runs.ts';
 import { sampleDataCommand } from './commands/sample-data.ts';
+import { sweepCommand } from './commands/sweep.ts';
 import { teardownCommand } from './commands/teardown.ts';
 import { trainCommand } from './commands/train.ts';
 import { tryCommand } from './commands/try.ts';
@@ -60,6 +61,7 @@ for (const command of [
   initCommand(),
   tryCommand(),
   trainCommand(),
+  sweepCommand(),
   runsCommand(),
   openModelCommand(),
   predictCommand(),

@@ -99,7 +99,8 @@ resumes from its newest checkpoint.`,
           for (const line of verdictLines(verdict)) reporter.line(line);
           summarise(run, reporter);
           const { scores } = await readModelCard(run.folder);
-          for (const line of Object.values(scores ?? {}).flatMap(scoreLines)) reporter.line(`  ${line}`);
+          for (const [split, each] of Object.entries(scores ?? {}))
+            for (const line of [`${split} split`, ...scoreLines(each)]) reporter.line(`  ${line}`);
         }
       } finally {
         await context.close();

@@ -78,11 +78,13 @@ weights in a trainer. --data may be a folder that prepare-data left. Stopped by 
         return;
       }
       for (const [name, value] of Object.entries(card.metrics)) reporter.line(`  ${name.padEnd(20)} ${value}`);
-      for (const line of Object.values(card.scores ?? {}).flatMap(scoreLines)) reporter.line(`  ${line}`);
+      for (const [split, each] of Object.entries(card.scores ?? {}))
+        for (const line of [`${split} split`, ...scoreLines(each)]) reporter.line(`  ${line}`);
       reporter.line(`  model in ${folder}, engine ${card.engine}`);
     });
 }
 
-function stateOf(progress: Progress): StepState {
+/** What a progress bar shows of it. */
+export function stateOf(progress: Progress): StepState {
   return { fraction: progress.step / progress.steps, detail: progressText(progress) };
 }
