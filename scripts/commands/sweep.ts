@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { sha256, toHex } from '../../runtime/crypto/bytes.ts';
 import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
 import { type MetricPoint, parseMetricHistory } from '../../runtime/metric-history.ts';
@@ -77,12 +78,12 @@ What is finished is not made again: stopped at any moment, the same command goes
       const chosen = flags.random === undefined ? all : drawn(all, wholeNumber('--random', flags.random, 1), seed);
       // Every one is checked before the first is trained.
       for (const each of chosen) await readTrainingInput({ ...flags, set: [...flags.set, ...settings(each)] });
-      const { configFile } = await readTrainingInput(flags);
+      const { configFile, initialWeights } = await readTrainingInput(flags);
       const custom = (await customOf(configFile))?.custom;
       const reporter = terminalReporter(process.stdout, { quiet: flags.json === true });
       const config = configFile === undefined ? '' : await readFile(configFile, 'utf8');
       const about = [await fingerprint(rowSource(flags, data), { ownerId: '' }), config, flags.set, custom?.sha256];
-      const name = `sweep-${shortDigest(JSON.stringify([...about, flags.sealed === true, flags.initialWeights]))}`;
+      const name = `sweep-${shortDigest(JSON.stringify([...about, flags.sealed === true, initialWeights && toHex(sha256(initialWeights))]))}`;
       const file = join(flags.modelsDir, `${name}.json`);
       const trials = await interruptible((signal) => {
         const train = (run: RunTrial) =>
@@ -121,7 +122,7 @@ async function plainTrials(
 ): Promise<readonly Trial[]> {
   console.error(NOT_CONFIDENTIAL);
   const source = rowSource(flags, data);
-  const rows = await reporter.step('prepare data', () => plainRows(source, TRY_DIR));
+  const rows = await reporter.step('prepare data', () => plainRows(source, TRY_DIR, signal));
   try {
     const identity = await fingerprint(source, { ownerId: '' });
     return await train(async (combination) => {

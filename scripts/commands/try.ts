@@ -50,7 +50,7 @@ weights in a trainer. --data may be a folder that prepare-data left. Stopped by 
       const { folder, card } = await interruptible(async (signal) => {
         const rows = await reporter.step(
           'prepare data',
-          () => plainRows(source, TRY_DIR),
+          () => plainRows(source, TRY_DIR, signal),
           ({ schema, trainRows }) =>
             `${count(trainRows)} rows to train on, ${schema.featureCount} features, ${schema.classes.length} classes`,
         );

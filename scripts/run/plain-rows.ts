@@ -16,6 +16,8 @@ export interface PlainRows {
   /** Rows of each shard, by split. */
   readonly shards: Readonly<Record<string, readonly number[]>>;
   readonly trainRows: number;
+  /** The train shards, as a mixture by weight knows them. */
+  readonly train: readonly { readonly ownerId: string; readonly dataset: string; readonly rows: number }[];
   open(split: string, shard: number): Promise<Uint8Array>;
   /** They are plaintext: whoever prepared them removes them. */
   remove(): Promise<void>;
@@ -25,7 +27,7 @@ export interface PlainRows {
  * Prepares rows below `workDir`, unless `inputPath` is a folder that `prepare-data` left.
  * @throws {@link SecureTrainingError} `CONFIG_INVALID` for a wrong row, with file, line and column
  */
-export async function plainRows(data: RowSource, workDir: string): Promise<PlainRows> {
+export async function plainRows(data: RowSource, workDir: string, abortSignal?: AbortSignal): Promise<PlainRows> {
   const parent = resolve(workDir);
   await mkdir(parent, { recursive: true });
   await removeLeft(parent);
@@ -39,13 +41,14 @@ export async function plainRows(data: RowSource, workDir: string): Promise<Plain
     const source = isPrepared === undefined ? join(folder, 'processed') : data.inputPath;
     const description =
       isPrepared === undefined
-        ? (await prepareData({ ...data, outputDir: source })).description
+        ? (await prepareData({ ...data, outputDir: source, ...(abortSignal && { abortSignal }) })).description
         : await readDatasetFile(source);
     const shards = await cutShards(description, source, folder);
     const { schema, splits } = description;
     const open = async (split: string, shard: number) =>
       Uint8Array.from(await readFile(join(folder, shardFile(split, shard))));
-    return { schema, shards, trainRows: splits.train.rows, open, remove };
+    const train = (shards.train ?? []).map((rows) => ({ ownerId: '', dataset: description.name, rows }));
+    return { schema, shards, trainRows: splits.train.rows, train, open, remove };
   } catch (error) {
     await remove();
     throw error;

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { sha256, toHex } from '../../runtime/crypto/bytes.ts';
 import { writeFileAtomic } from '../../runtime/data/atomic-file.ts';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import { encodeMetricHistory, type MetricPoint } from '../../runtime/metric-history.ts';
+import { encodeMetricHistory, type MetricPoint, parseMetricHistory } from '../../runtime/metric-history.ts';
+import { mixedRows } from '../../runtime/mixture.ts';
 import { encodePreprocessing } from '../../runtime/preprocessing.ts';
 import { confusionMetric, releasedScores, SCORES_FILE } from '../../runtime/scores-file.ts';
 import type { DatasetSchema } from '../../runtime/statements/manifest.ts';
@@ -52,8 +53,10 @@ const rounded = (value: number) => Math.round(value * 10_000) / 10_000;
 export async function tryRun(options: TryOptions): Promise<TriedRun> {
   const { rows, config, custom, initialWeights, checkpointFile, signal } = options;
   const startedAt = new Date();
-  const points: MetricPoint[] = [];
   const resume = await readFile(checkpointFile).catch(() => undefined);
+  const pointsFile = `${checkpointFile}.metrics`;
+  let points = resume === undefined ? [] : await earlierPoints(pointsFile);
+  const drawn = mixedRows(rows.train, config.training.dataset_weights);
   const worker = await workerHere(config, custom);
   try {
     const result = await runWorker(worker, {
@@ -62,16 +65,22 @@ export async function tryRun(options: TryOptions): Promise<TriedRun> {
       shards: rows.shards,
       openShard: rows.open,
       ...(initialWeights === undefined ? {} : { initialWeights }),
+      ...(drawn === undefined ? {} : { drawn }),
       ...(resume === undefined ? {} : { resume: Uint8Array.from(resume) }),
       ...(signal === undefined ? {} : { abortSignal: signal }),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
       onMetric: ({ name, step, value }) => {
+        // After a resume the steps since the checkpoint are made again.
+        points = points.filter((point) => point.name !== name || point.step < step);
         points.push({ name, step, value: rounded(value), at: new Date().toISOString() });
       },
-      onCheckpoint: (_, bytes) => writeFileAtomic(checkpointFile, bytes, { mode: 0o600 }),
+      onCheckpoint: async (_, bytes) => {
+        await writeFileAtomic(pointsFile, encodeMetricHistory(points));
+        await writeFileAtomic(checkpointFile, bytes, { mode: 0o600 });
+      },
     });
     const tried = await writeRun(options, result, points, startedAt);
-    await rm(checkpointFile, { force: true });
+    for (const file of [checkpointFile, pointsFile]) await rm(file, { force: true });
     return tried;
   } catch (error) {
     // The rows are the reader's own: nothing has to be kept from them.
@@ -80,6 +89,15 @@ export async function tryRun(options: TryOptions): Promise<TriedRun> {
     throw error;
   } finally {
     await worker.stop();
+  }
+}
+
+/** Of the run that the checkpoint is of; a file that cannot be read is begun anew. */
+async function earlierPoints(file: string): Promise<MetricPoint[]> {
+  try {
+    return [...parseMetricHistory(Uint8Array.from(await readFile(file)))];
+  } catch {
+    return [];
   }
 }
 

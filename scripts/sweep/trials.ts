@@ -62,7 +62,7 @@ async function made(set: Combination, run: RunTrial): Promise<Trial> {
 async function finishedTrials(file: string): Promise<Trial[]> {
   const text = await readFile(file, 'utf8').catch(() => undefined);
   if (text === undefined) return [];
-  const { trials = [] } = JSON.parse(text) as { trials?: Trial[] };
+  const trials = recorded(text, file);
   const found: Trial[] = [];
   for (const trial of trials) {
     const isThere =
@@ -74,6 +74,16 @@ async function finishedTrials(file: string): Promise<Trial[]> {
     if (isThere) found.push(trial);
   }
   return found;
+}
+
+function recorded(text: string, file: string): readonly Trial[] {
+  try {
+    const { version, trials } = JSON.parse(text) as { version?: number; trials?: Trial[] };
+    if (version === 1 && Array.isArray(trials)) return trials;
+  } catch {
+    // Said below.
+  }
+  throw new SecureTrainingError('CONFIG_INVALID', `${file} is no record of a sweep: remove it to begin anew`);
 }
 
 function same(a: Combination, b: Combination): boolean {

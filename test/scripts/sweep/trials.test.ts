@@ -59,3 +59,11 @@ test('another grid over the same rows keeps what the first has trained', async (
   await runTrials(file, all, running(calls));
   expect(calls).toEqual(['1', '2', '3']);
 });
+
+test('a damaged record is told, and nothing is trained', async () => {
+  await writeFile(file, '{"version":1,"tri');
+  const message = `${file} is no record of a sweep: remove it to begin anew`;
+  const calls: string[] = [];
+  await expect(runTrials(file, all, running(calls))).rejects.toMatchObject({ code: 'CONFIG_INVALID', message });
+  expect(calls).toEqual([]);
+});
