@@ -34,6 +34,8 @@ export interface RunProgress {
   readonly samplesPerSecond: number;
   /** Only if the agreement lets `loss` out. */
   readonly loss?: number;
+  /** Of differential privacy, spent so far. @default - a run without */
+  readonly epsilon?: number;
 }
 
 /** A lease lasts this long after its holder dies; a restarted machine gets its own one back at once. */

@@ -39,12 +39,14 @@ export class RunReporter {
     await this.#write({ state: 'running' });
   }
 
-  progress(progress: Progress, allowed: readonly string[]): void {
+  /** @param epsilon of differential privacy, spent so far; - a run without */
+  progress(progress: Progress, allowed: readonly string[], epsilon?: number): void {
     const { loss, ...rest } = progress;
     this.#lastProgress = {
       ...rest,
       samplesPerSecond: Math.round(rest.samplesPerSecond),
       ...(allowed.includes('loss') ? { loss: Math.round(loss * 10_000) / 10_000 } : {}),
+      ...(epsilon === undefined ? {} : { epsilon: Math.round(epsilon * 10_000) / 10_000 }),
     };
     const now = this.#now().getTime();
     if (this.#busy || now - this.#lastWrite < STATUS_INTERVAL_MS) return;

@@ -8,6 +8,7 @@ import { isFinal, type RunReporter } from './run-reporter.ts';
 import type { Agreement } from './statements/agreement.ts';
 import { runWorker, startWorker, type WorkerHandle, type WorkerResult } from './training/broker-side.ts';
 import { CustomModuleError } from './training/custom-error.ts';
+import { privacyOf } from './training/privacy/terms.ts';
 
 /** What of an entry point's options matters to the worker. */
 export interface WorkerSurroundings {
@@ -61,6 +62,7 @@ export async function trainInWorker(
     ...(backend === undefined || backend === 'auto' ? {} : { backend }),
   });
   let kept = resume?.step;
+  const trainRows = data.shards.train.reduce((sum, rows) => sum + rows, 0);
   const openShard = recordedOpening(data, events, options.now);
   try {
     const { missing } = worker.confinement;
@@ -85,7 +87,13 @@ export async function trainInWorker(
       memoryBytes: machineMemory(),
       openShard,
       abortSignal: lost,
-      onProgress: (progress) => reporter.progress(progress, agreement.metrics),
+      // Reckoned here: of how much the worker has spent it need not be believed.
+      onProgress: (progress) =>
+        reporter.progress(
+          progress,
+          agreement.metrics,
+          privacyOf(agreement.configuration, trainRows, progress.step)?.epsilon,
+        ),
       onCheckpoint: async (step, bytes) => {
         await chain.save({ step, bytes });
         kept = step;

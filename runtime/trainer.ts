@@ -23,13 +23,15 @@ import { releasedScores } from './scores-file.ts';
 import { localRecipient } from './sealed-file.ts';
 import { type Agreement, type AgreementOwner, verifyAgreement } from './statements/agreement.ts';
 import { chainKey } from './statements/checkpoint-chain.ts';
-import { evidenceDigest } from './statements/receipt.ts';
+import { evidenceDigest, type ReceiptContent } from './statements/receipt.ts';
 import { readEventLog } from './tpm/event-log-file.ts';
 import { openTpm } from './tpm/open.ts';
 import { measureRun } from './tpm/run-measurement.ts';
 import { Tpm } from './tpm/tpm.ts';
 import { trainInWorker } from './train-in-worker.ts';
 import { requireMemory, withoutRows } from './training/memory.ts';
+import { privacyOf } from './training/privacy/terms.ts';
+import type { TrainingConfig } from './training-config.ts';
 import type { TrustAnchors } from './trust.ts';
 
 /** What an entry point decides. Production has one (main.ts), the emulator another; everything else is the same program. */
@@ -208,6 +210,7 @@ async function performRun(
       trainerSha256: machine.bundleSha256,
       configuration: agreement.configuration,
       metrics: released(result.metrics, agreement),
+      ...spent(agreement.configuration, data, result.steps),
       model,
       checkpointChainHead: chain.head,
       eventLogHead: events.head,
@@ -328,6 +331,17 @@ function manifestsOf({ datasets }: AgreementOwner): string {
 
 function outcomeOf(state: EnvironmentStep['state']): 'success' | 'failure' {
   return state === 'success' ? 'success' : 'failure';
+}
+
+/** What the run has spent of its rows' privacy; nothing where it promises none. */
+function spent(config: TrainingConfig, { shards }: OpenDatasets, steps: number): Pick<ReceiptContent, 'privacy'> {
+  if (config.training.epochs === 0) return {};
+  const privacy = privacyOf(
+    config,
+    shards.train.reduce((sum, rows) => sum + rows, 0),
+    steps,
+  );
+  return privacy === undefined ? {} : { privacy: { epsilon: privacy.epsilon, delta: privacy.delta, steps } };
 }
 
 /** The metrics the agreement lets out, rounded to four digits after the point. */

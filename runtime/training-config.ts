@@ -53,6 +53,14 @@ export interface TrainingConfig {
     readonly max_steps?: number;
     /** @default 0, none */
     readonly max_minutes?: number;
+    /** Noise of DP-SGD, in multiples of the clipping norm. @default 0, no differential privacy */
+    readonly privacy_noise?: number;
+    /** @default 1 */
+    readonly privacy_clip_norm?: number;
+    /** @default 0.00001 */
+    readonly privacy_delta?: number;
+    /** Epsilon after which a run ends. @default 0, no limit */
+    readonly privacy_budget?: number;
     /**
      * What computes; another is never taken in silence.
      * @default 'auto', native where the trainer has it, else wasm
@@ -109,6 +117,7 @@ export function parseTrainingConfig(
       'training.epochs: found 0 without initial_weights, wanted a whole number from 1, or weights to measure',
     );
   }
+  failures.push(...privacyConflicts(merged));
   if (failures.length > 0) throw invalid(source, failures);
   const canonical = NAMES.filter((field) =>
     isOptional(FIELDS[field]) ? merged[field] !== FIELDS[field].default : true,
@@ -118,6 +127,23 @@ export function parseTrainingConfig(
       canonical.map((field) => [field, merged[field]]),
     ) as unknown as TrainingConfig['training'],
   };
+}
+
+/** What makes the accounting of privacy wrong, or means nothing without it. */
+function privacyConflicts(training: Record<string, unknown>): string[] {
+  const { privacy_noise, privacy_budget, dataset_weights, dataset } = training;
+  if (privacy_noise === 0) {
+    if (privacy_budget === 0) return [];
+    return [`training.privacy_budget: found ${show(privacy_budget)} without noise, wanted privacy_noise above 0`];
+  }
+  return [
+    ...(dataset_weights === undefined
+      ? []
+      : ['training.dataset_weights: with privacy_noise every row is drawn alike, wanted it left out']),
+    ...(dataset === undefined
+      ? []
+      : ['training.dataset: with privacy_noise a module could make one row of many, wanted it left out']),
+  ];
 }
 
 /** Every field's value, those too that the canonical form leaves out. */

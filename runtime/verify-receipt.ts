@@ -9,6 +9,7 @@ import { runMeasurement } from './run-measurement.ts';
 import { type Agreement, verifyAgreement } from './statements/agreement.ts';
 import { quoteNonce, releaseNonce } from './statements/bindings.ts';
 import { evidenceDigest, parseReceipt, type ReceiptContent } from './statements/receipt.ts';
+import { privacyTerms } from './training/privacy/terms.ts';
 import type { TrustAnchors } from './trust.ts';
 
 /**
@@ -103,6 +104,14 @@ export function verifyReceipt(options: VerifyReceiptOptions): ReceiptVerdict {
   );
   check('model files are those of the receipt', () => checkModel(content, options.modelFiles), String);
 
+  if (privacyTerms(agreement.configuration) !== undefined && agreement.configuration.training.epochs > 0) {
+    check(
+      'each row is protected by differential privacy, within what was agreed on',
+      () => checkPrivacy(content, agreement),
+      String,
+    );
+  }
+
   const tied = agreement.owners.map((owner) => {
     const reply = options.releaseReplies[owner.ownerId];
     if (reply === undefined) return false;
@@ -152,6 +161,21 @@ function requireAgreed(content: ReceiptContent, agreement: Agreement): void {
   const unagreed = Object.keys(content.metrics).filter((name) => !agreement.metrics.includes(name));
   requireEqual('metrics beyond those agreed on', unagreed.join(), '');
   requireEqual('configuration', JSON.stringify(content.configuration), JSON.stringify(agreement.configuration));
+}
+
+/** @returns what was spent, in words */
+function checkPrivacy({ privacy }: ReceiptContent, { configuration }: Agreement): string {
+  const terms = privacyTerms(configuration);
+  if (privacy === undefined || terms === undefined)
+    throw new SecureTrainingError('EVIDENCE_MALFORMED', 'privacy: found nothing, wanted what was spent');
+  requireEqual('delta', String(privacy.delta), String(terms.delta));
+  if (terms.budget > 0 && privacy.epsilon > terms.budget) {
+    throw new SecureTrainingError(
+      'EVIDENCE_MALFORMED',
+      `epsilon: found ${privacy.epsilon}, wanted at most ${terms.budget}`,
+    );
+  }
+  return `epsilon ${privacy.epsilon.toFixed(3)}, delta ${privacy.delta}`;
 }
 
 function checkModel(content: ReceiptContent, files: VerifyReceiptOptions['modelFiles']): string {

@@ -76,6 +76,12 @@ export interface ReceiptContent {
   readonly configuration: TrainingConfig;
   /** Those the agreement lets out. */
   readonly metrics: Readonly<Record<string, number>>;
+  /**
+   * Differential privacy of each row that was learned from, as the broker reckons it from the agreed noise and the steps (Rényi
+   * accounting, arXiv:1908.10530).
+   * @default - none was asked for
+   */
+  readonly privacy?: { readonly epsilon: number; readonly delta: number; readonly steps: number };
   readonly model: readonly ReceiptModelFile[];
   /** Resume tag of the last checkpoint. */
   readonly checkpointChainHead: string;
@@ -103,6 +109,14 @@ const BUILDER = 'urn:confidential-training:trainer:azure-snp-cvm:v1';
 
 const tools = mapOf(text(/^[\x21-\x7e]{1,100}$/, 'a name of up to 100 characters'), label, 100);
 
+const spentShape = members<NonNullable<ReceiptContent['privacy']>>({
+  epsilon: finite,
+  delta: finite,
+  steps: integer(0),
+});
+const privacyShape: Check<ReceiptContent['privacy']> = (value, path, failures) =>
+  value === undefined ? undefined : spentShape(value, path, failures);
+
 const contentShape = where(
   members<ReceiptContent>({
     runId: fileName,
@@ -114,6 +128,7 @@ const contentShape = where(
     trainerSha256: hexSha256,
     configuration: completeConfiguration,
     metrics: mapOf(text(/^[A-Za-z][A-Za-z0-9_.]{0,63}$/, 'a metric name'), finite, 64),
+    privacy: privacyShape,
     model: list(members<ReceiptModelFile>({ name: fileName, plainSha256: hexSha256, sealedSha256: hexSha256 }), {
       minimum: 1,
       maximum: 64,
@@ -202,6 +217,7 @@ function predicateFor(content: ReceiptContent) {
         confinement: content.confinement,
         hygiene: content.hygiene,
         receiptKey: content.receiptKey,
+        ...(content.privacy === undefined ? {} : { privacy: content.privacy }),
       },
       resolvedDependencies: [
         { name: 'agreement', digest: { sha256: agreementDigest } },
@@ -258,6 +274,7 @@ function readContent(statement: Statement): ReceiptContent {
     trainerSha256: digestOf(named(dependencies, 'trainer')[0]),
     configuration: external.configuration,
     metrics: contentOf(named(byproducts, 'metrics')[0]),
+    privacy: internal.privacy,
     model: modelOf(statement.subject),
     checkpointChainHead: digestOf(named(byproducts, 'checkpoint-chain')[0]),
     eventLogHead: digestOf(named(byproducts, 'event-log')[0]),

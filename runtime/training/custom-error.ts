@@ -15,6 +15,8 @@ const PROBLEMS = {
   rows: 'its dataset gave other rows than the manifest and the configuration say',
   labels: 'a label is outside the classes',
   diverged: 'its loss or its weights are not finite: try a lower learning_rate, or normalised features',
+  privacy:
+    'it cannot be trained with differential privacy: wanted a sequence of layers that treat each row by itself, and a loss by name',
   memory:
     'it takes more memory than there is: fewer or smaller layers, or a lower training.batch_size or training.shuffle_rows',
   silent: 'nothing was heard of it: a promise that never settles, or a loop without end',

@@ -113,6 +113,8 @@ export interface Objective {
   readonly named?: { readonly loss: LossName; readonly labels: 'classes' | 'values' };
   /** Names of what {@link evaluate} measures beside the loss. */
   readonly metrics: readonly string[];
+  /** Tensors of a batch: the model's input, and labels. */
+  inputs(batch: Batch): { readonly x: tf.Tensor; readonly y: tf.Tensor };
   /** Mean loss of a batch. Inside a tidy. */
   loss(batch: Batch): tf.Scalar;
   evaluate(batch: Batch): Evaluation;
@@ -162,6 +164,7 @@ export async function customObjective(
     ...(typeof loss === 'string' &&
       dataset?.toBatch === undefined && { named: { loss, labels: isValue ? 'values' : 'classes' } }),
     metrics: Object.keys(metrics),
+    inputs: tensors,
     loss(batch) {
       const { x, y } = tensors(batch);
       return tensorOf('loss', lossOf(TENSORFLOW, y, model.apply(x, { training: true }) as tf.Tensor), []) as tf.Scalar;

@@ -3,10 +3,14 @@ import * as tfl from '@tensorflow/tfjs-layers';
 import type { LabelArray } from '../data/arrow-shard.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
+import { customProblem } from './custom-error.ts';
 import type { Objective } from './custom-module.ts';
 import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
+import { rowLossOf } from './named-loss.ts';
 import { type Coverage, compileStep, coverage } from './native/compile.ts';
 import { nativeBackend } from './native/session.ts';
+import { type PrivateStep, privateGradients } from './privacy/private-gradients.ts';
+import { privacyTerms } from './privacy/terms.ts';
 import type { NamedTensor } from './safetensors.ts';
 
 /** Rows of a batch; the arrays may be longer and are the caller's to use again once a call has returned. */
@@ -59,6 +63,10 @@ export interface Engine {
   dispose(): void;
 }
 
+/** Why a model trains on tfjs's own gradients, beside what its layers say. */
+const OWN_LOSS = "the loss is the module's own";
+const PRIVATE = 'with privacy, gradients are clipped row by row';
+
 /** What tfjs 4.22's Adam keeps between steps (tfjs-core adam_optimizer.ts); private there. */
 interface AdamState {
   readonly accBeta1: tf.Variable;
@@ -95,7 +103,9 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
   const heavy = sgd !== undefined && momentum > 0 ? (sgd as unknown as MomentumState) : undefined;
   const compiledOptimizer = momentum > 0 ? ({ kind: 'momentum', momentum } as const) : { kind };
   const adam = kind === 'adam' ? (optimizer as unknown as AdamState) : undefined;
+  const privately = privateStep(config, model, custom);
   let lastLoss: tf.Scalar | undefined;
+  let privateLoss = 0;
 
   const inputs = ({ features, labels, rows }: Batch) => ({
     x: tf.tensor2d(features.subarray(0, rows * input_size), [rows, input_size]),
@@ -137,9 +147,11 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
 
   // Where the native backend computes: one graph of TensorFlow kernels, for the models that it covers.
   const compiled =
-    custom === undefined || custom.named !== undefined
-      ? compileStep({ model: logitsModel, ...custom?.named, optimizer: compiledOptimizer, state: state() })
-      : "the loss is the module's own";
+    privately !== undefined
+      ? PRIVATE
+      : custom === undefined || custom.named !== undefined
+        ? compileStep({ model: logitsModel, ...custom?.named, optimizer: compiledOptimizer, state: state() })
+        : OWN_LOSS;
   const native = typeof compiled === 'string' ? undefined : compiled;
   let ahead = false;
   let stepRate = learning_rate;
@@ -162,6 +174,14 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
         if (adam !== undefined) adam.learningRate = rate;
         sgd?.setLearningRate(rate);
       }
+      if (privately !== undefined) {
+        const { gradients, loss } = privately(batch);
+        optimizer.applyGradients(variables.map(({ name }, i) => ({ name, tensor: gradients[i] as tf.Tensor })));
+        tf.dispose(gradients);
+        // An empty batch has none: what was last seen stands.
+        privateLoss = loss ?? privateLoss;
+        return;
+      }
       tf.tidy(() => {
         const loss = () => {
           if (custom !== undefined) return custom.loss(batch);
@@ -174,7 +194,8 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
         lastLoss = tf.keep(value);
       });
     },
-    loss: () => native?.loss() ?? lastLoss?.dataSync()[0] ?? Number.NaN,
+    loss: () =>
+      (privately === undefined ? undefined : privateLoss) ?? native?.loss() ?? lastLoss?.dataSync()[0] ?? Number.NaN,
     evaluate(batch) {
       settle();
       if (custom !== undefined) return custom.evaluate(batch);
@@ -221,10 +242,11 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
       settle();
       return exportModel(model);
     },
-    nativeCoverage: () =>
-      custom === undefined
-        ? coverage({ model: logitsModel, optimizer: compiledOptimizer })
-        : { covers: false, reason: "the loss is the module's own" },
+    nativeCoverage() {
+      if (privately !== undefined) return { covers: false, reason: PRIVATE };
+      if (custom !== undefined && custom.named === undefined) return { covers: false, reason: OWN_LOSS };
+      return coverage({ model: logitsModel, ...custom?.named, optimizer: compiledOptimizer });
+    },
     tensorCount: () => tf.memory().numTensors + (nativeBackend()?.binding.getNumOfTensors() ?? 0),
     dispose() {
       native?.dispose();
@@ -234,6 +256,43 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
       model.dispose();
     },
   };
+}
+
+/** @throws {@link SecureTrainingError} `CONFIG_INVALID` for a model that has no gradient of one row by itself */
+function privateStep(
+  config: TrainingConfig,
+  model: tfl.LayersModel,
+  custom: Objective | undefined,
+): ((batch: Batch) => PrivateStep) | undefined {
+  const terms = privacyTerms(config);
+  if (terms === undefined || config.training.epochs === 0) return undefined;
+  const { input_size, batch_size } = config.training;
+  const rowLoss = rowLossOf(
+    custom === undefined ? 'softmaxCrossEntropy' : (custom.named?.loss ?? 'binaryCrossentropy'),
+  );
+  if (rowLoss === undefined) {
+    const message = `privacy_noise: the loss of a row is not known, wanted loss: 'softmaxCrossEntropy' or 'meanSquaredError'`;
+    throw custom === undefined ? new SecureTrainingError('CONFIG_INVALID', message) : customProblem('privacy', message);
+  }
+  const inputs =
+    custom?.inputs ??
+    (({ features, labels, rows }: Batch) => ({
+      x: tf.tensor2d(features, [rows, input_size]),
+      y: tf.tensor1d(labels, 'int32'),
+    }));
+  try {
+    // The declarative model ends with a softmax, whose logits the loss is taken of.
+    return privateGradients({
+      model,
+      rowLoss,
+      ending: custom === undefined ? 1 : 0,
+      terms,
+      expectedRows: batch_size,
+      inputs,
+    });
+  } catch (error) {
+    throw custom === undefined ? error : customProblem('privacy', (error as Error).message);
+  }
 }
 
 function assign(

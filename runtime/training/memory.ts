@@ -81,7 +81,9 @@ export function memoryNeed(question: MemoryQuestion): MemoryNeed {
   const rowBytes = schema.featureCount * (schema.dtype === 'uint8' && !own ? 1 : FLOAT_BYTES);
   const train = drawn ?? shards.train ?? [];
   const total = train.reduce((sum, rows) => sum + rows, 0);
-  const windowRows = Math.min(total, Math.max(training.shuffle_rows, largest(train)));
+  // With privacy any row may be drawn at any step (privacy/poisson-feed.ts).
+  const isPrivate = (training.privacy_noise ?? 0) > 0;
+  const windowRows = isPrivate ? total : Math.min(total, Math.max(training.shuffle_rows, largest(train)));
   const splits = Object.entries(shards).filter(([, rows]) => rows.some((count) => count > 0));
   const evaluates = splits.some(([split]) => split !== 'train');
   const batchRows = Math.max(training.batch_size, evaluates ? EVALUATION_ROWS : 0);
@@ -95,9 +97,9 @@ export function memoryNeed(question: MemoryQuestion): MemoryNeed {
     { name: 'checkpoint on its way', bytes: CHECKPOINT_COPIES * state, remedy: modelRemedy },
     { name: 'batch', bytes: batch, remedy: 'training.batch_size' },
     {
-      name: 'shuffle buffer',
-      bytes: WINDOWS * windowRows * (rowBytes + ROW_OVERHEAD_BYTES),
-      remedy: 'training.shuffle_rows',
+      name: isPrivate ? 'all rows, as privacy wants' : 'shuffle buffer',
+      bytes: (isPrivate ? 1 : WINDOWS) * windowRows * (rowBytes + ROW_OVERHEAD_BYTES),
+      ...(isPrivate ? {} : { remedy: 'training.shuffle_rows' }),
     },
     {
       name: 'shards on their way',

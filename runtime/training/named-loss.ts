@@ -20,6 +20,18 @@ export function namedLoss(name: LossName, labels: tf.Tensor, outputs: tf.Tensor)
   return STOCK[name](shaped(labels, outputs), outputs);
 }
 
+const ROWS: Readonly<Partial<Record<LossName, (labels: tf.Tensor, outputs: tf.Tensor) => tf.Tensor>>> = {
+  softmaxCrossEntropy: (labels, outputs) =>
+    tf.losses.softmaxCrossEntropy(labels, outputs, undefined, undefined, tf.Reduction.NONE),
+  meanSquaredError: (labels, outputs) => tf.mean(tf.squaredDifference(labels, outputs), -1),
+};
+
+/** Loss of each row, `[rows]`; `undefined` for a name that nobody wrote it for. */
+export function rowLossOf(name: LossName): ((labels: tf.Tensor, outputs: tf.Tensor) => tf.Tensor) | undefined {
+  const rows = ROWS[name];
+  return rows && ((labels, outputs) => rows(shaped(labels, outputs), outputs));
+}
+
 /** The class that each row's outputs say: the largest, or the side on which a single one is. */
 export function namedClass(name: LossName, outputs: tf.Tensor): tf.Tensor {
   if (outputs.shape[1] !== 1) return tf.argMax(outputs, -1);

@@ -25,6 +25,8 @@ import { leakCheck, TensorLeak } from './leak-check.ts';
 import { type MemoryQuestion, requireMemory } from './memory.ts';
 import { describeLayers, sizeOf } from './model-layers.ts';
 import type { Position } from './order.ts';
+import { poissonFeed } from './privacy/poisson-feed.ts';
+import { privacyFailures, privacyTerms, sampleRate, stepsWithinBudget } from './privacy/terms.ts';
 import { progressMeter } from './progress-meter.ts';
 import { decodeSafeTensors, type NamedTensor } from './safetensors.ts';
 import { learningRates, stoppedImproving } from './schedule.ts';
@@ -104,7 +106,7 @@ async function train(
   const leaks = leakCheck(() => engine.tensorCount());
   const link = brokerLink(channel, start, open);
   const rows = start.drawn?.reduce((sum, count) => sum + count, 0) ?? rowsOf(start, 'train');
-  const steps = stepBudget(start.config, rows);
+  const steps = stepsWithinBudget(start.config, rows, stepBudget(start.config, rows));
   const rateOf = learningRates(start.config, steps);
   const history: Metric[] = [];
   let validated: Confusion | undefined;
@@ -164,17 +166,26 @@ async function train(
     for (const [name, value] of Object.entries(metrics)) await report(`validation_${name}`, value);
   };
 
-  const feed = createFeed({
-    seed: training.seed,
-    epochs: training.epochs,
-    shardRows: start.shards.train ?? [],
-    ...(start.drawn === undefined ? {} : { drawn: start.drawn }),
-    bufferRows: training.shuffle_rows,
-    batchRows: training.batch_size,
-    schema: start.schema,
-    from: position,
-    fetch: (shard) => link.fetch('train', shard),
-  });
+  const isPrivate = training.epochs > 0 && privacyTerms(start.config) !== undefined;
+  const source = { schema: start.schema, fetch: (shard: number) => link.fetch('train', shard) };
+  const feed = isPrivate
+    ? await poissonFeed({
+        ...source,
+        shards: start.shards.train ?? [],
+        sampleRate: sampleRate(start.config, rows),
+        steps: Math.ceil(rows / training.batch_size),
+        done: Math.ceil(position.row / training.batch_size),
+      })
+    : createFeed({
+        ...source,
+        seed: training.seed,
+        epochs: training.epochs,
+        shardRows: start.shards.train ?? [],
+        ...(start.drawn === undefined ? {} : { drawn: start.drawn }),
+        bufferRows: training.shuffle_rows,
+        batchRows: training.batch_size,
+        from: position,
+      });
   const meter = progressMeter();
   const pace = checkpointPace(training.checkpoint_steps);
   await stopIfAsked();
@@ -187,7 +198,9 @@ async function train(
       withStepRandom(training.seed, step, () => engine.step(batch, rateOf?.(step)));
       step++;
       leaks.afterStep();
-      position = { epoch: position.epoch, row: position.row + batch.rows };
+      // What was drawn by chance counts as what was expected.
+      const taken = isPrivate ? Math.min(training.batch_size, rows - position.row) : batch.rows;
+      position = { epoch: position.epoch, row: position.row + taken };
       meter.add(batch.rows);
       ended = step === steps || budget.over();
       if (meter.due() || ended) {
@@ -277,6 +290,7 @@ function checkStart({ config, schema, shards, drawn }: StartHeader): void {
   if (config.training.keep === 'best' && (shards.validation ?? []).every((rows) => rows === 0)) {
     failures.push('keep is best, the validation split has no rows');
   }
+  if (config.training.epochs > 0) failures.push(...privacyFailures(config, rowsOf({ shards }, 'train')));
   if (drawn !== undefined && drawn.length !== (shards.train ?? []).length)
     failures.push('drawn is not one number a shard');
   const isEmpty = (split: string) => (shards[split] ?? []).every((rows) => rows === 0);
@@ -287,7 +301,7 @@ function checkStart({ config, schema, shards, drawn }: StartHeader): void {
   if (failures.length > 0) throw new SecureTrainingError('CONFIG_INVALID', failures.join('; '), { failures });
 }
 
-function rowsOf({ shards }: StartHeader, split: string): number {
+function rowsOf({ shards }: Pick<StartHeader, 'shards'>, split: string): number {
   return (shards[split] ?? []).reduce((sum, rows) => sum + rows, 0);
 }
 

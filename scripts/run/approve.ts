@@ -5,6 +5,7 @@ import { vaultKeyId } from '../../runtime/keys/slots.ts';
 import { confusionMetric } from '../../runtime/scores-file.ts';
 import { type Agreement, parseAgreement } from '../../runtime/statements/agreement.ts';
 import { addSignature, type Envelope, parseEnvelope, readStatement } from '../../runtime/statements/dsse.ts';
+import { privacyTerms } from '../../runtime/training/privacy/terms.ts';
 import { SCORED_SPLITS } from '../../runtime/training/scores.ts';
 import type { Context } from '../context.ts';
 import type { LocalKeys } from '../local-keys.ts';
@@ -32,6 +33,7 @@ export function explainAgreement(agreement: Agreement): string[] {
     ...(training.initial_weights === undefined
       ? []
       : [`start       from the weights of digest ${training.initial_weights.slice(0, 12)}`]),
+    ...privacyLines(agreement),
     `let out     ${agreement.metrics.join(', ') || 'no metric'}`,
     ...countedLines(agreement),
     `machine     ${agreement.environment.generations.join(' or ')}, ${
@@ -44,6 +46,18 @@ export function explainAgreement(agreement: Agreement): string[] {
     '            administrator of the platform could run another program in a genuine machine.',
   ];
   return lines;
+}
+
+/** What is promised for each row, and for how many runs. */
+function privacyLines({ configuration, maxRuns }: Agreement): string[] {
+  const terms = privacyTerms(configuration);
+  if (terms === undefined) return [];
+  const { noiseMultiplier, delta, budget } = terms;
+  const limit = budget === 0 ? 'no limit to epsilon' : `epsilon at most ${budget}`;
+  return [
+    `privacy     for each row, noise ${noiseMultiplier}: ${limit}, delta ${delta}, in each of ${maxRuns} runs, which add up;`,
+    '            metrics and scores are measured without noise',
+  ];
 }
 
 /** A name among metrics does not say that it stands for counts of rows. */

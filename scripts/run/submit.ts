@@ -138,8 +138,9 @@ function stateOf({ step, progress }: RunStatus): StepState {
   return { fraction: progress.steps === 0 ? 0 : progress.step / progress.steps, detail: progressText(progress) };
 }
 
-export function progressText({ epoch, epochs, samplesPerSecond, loss }: RunProgress): string {
-  const shown = loss === undefined ? '' : `, loss ${loss.toFixed(4)}`;
+export function progressText({ epoch, epochs, samplesPerSecond, loss, epsilon }: RunProgress): string {
+  const spent = epsilon === undefined ? '' : `, epsilon ${epsilon.toFixed(2)}`;
+  const shown = `${loss === undefined ? '' : `, loss ${loss.toFixed(4)}`}${spent}`;
   return `epoch ${epoch}/${epochs}, ${count(samplesPerSecond)} samples/s${shown}`;
 }
 

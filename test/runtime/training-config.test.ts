@@ -59,6 +59,15 @@ test.each([
   [{ batch_size: 0 }, 'training.batch_size: found 0, wanted a whole number from 1 to 65536'],
   [{ optimizer: 'adamw' }, 'training.optimizer: found "adamw", wanted adam or sgd'],
   [{ learning_rate: 0 }, 'training.learning_rate: found 0, wanted a number above 0, at most 10'],
+  [{ privacy_budget: 1 }, 'training.privacy_budget: found 1 without noise, wanted privacy_noise above 0'],
+  [
+    { privacy_noise: 1, dataset: './rows.ts' },
+    'training.dataset: with privacy_noise a module could make one row of many, wanted it left out',
+  ],
+  [
+    { privacy_noise: 1, dataset_weights: { a: 1 } },
+    'training.dataset_weights: with privacy_noise every row is drawn alike, wanted it left out',
+  ],
   [{ seed: -1 }, 'training.seed: found -1, wanted a whole number from 0 to 2147483647'],
   [{ checkpoint_steps: -1 }, 'training.checkpoint_steps: found -1, wanted a whole number from 0 to 1000000000'],
   [{ shuffle_rows: 0 }, 'training.shuffle_rows: found 0, wanted a whole number from 1 to 10000000'],

@@ -64,6 +64,15 @@ test('content comes back', () => {
   expect(digest).toMatch(/^[0-9a-f]{64}$/);
 });
 
+test('privacy that was spent stands in it, and is nothing where none was promised', () => {
+  const privacy = { epsilon: 1.25, delta: 1e-5, steps: 400 };
+  const read = (content: ReceiptContent) => parseReceipt(serialiseEnvelope(signReceipt(content, key))).content;
+  expect(read({ ...CONTENT, privacy })).toEqual({ ...CONTENT, privacy });
+  expect(read(CONTENT).privacy).toBeUndefined();
+  const wrong = { ...CONTENT, privacy: { ...privacy, epsilon: 'little' as unknown as number } };
+  expect(() => signReceipt(wrong, key)).toThrow('privacy.epsilon');
+});
+
 test('other tools see SLSA provenance about the model', () => {
   const { predicateType, predicate, subject } = statementOf(signed);
   expect(predicateType).toBe('https://slsa.dev/provenance/v1');

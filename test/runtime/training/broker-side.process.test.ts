@@ -12,6 +12,7 @@ import {
   type WorkerResult,
 } from '../../../runtime/training/broker-side.ts';
 import type { Progress } from '../../../runtime/training/frames.ts';
+import { privacyOf } from '../../../runtime/training/privacy/terms.ts';
 import { decodeSafeTensors, encodeSafeTensors } from '../../../runtime/training/safetensors.ts';
 import { bundledWorker, testData } from './worker-setup.ts';
 
@@ -124,6 +125,39 @@ test('stops early, and where it went on from makes no difference', async () => {
   const resume = whole.checkpoints.get(whole.result.steps);
   if (resume === undefined) throw new Error('no checkpoint');
   expect(await run({ ...testData(change), resume })).toEqual(whole.result);
+});
+
+test('with privacy: it learns, goes on counting after a resume, ends with its budget, and is refused what would undo it', async () => {
+  const change = {
+    privacy_noise: 0.6,
+    privacy_delta: 0.001,
+    epochs: 12,
+    optimizer: 'sgd',
+    learning_rate: 0.5,
+  } as const;
+  const { result, checkpoints } = await wholeRun(testData(change));
+  expect(result.steps).toBe(72);
+  expect(result.metrics.test_accuracy).toBeGreaterThan(0.6);
+  const resume = checkpoints.get(40);
+  if (resume === undefined) throw new Error('no checkpoint');
+  const seen: number[] = [];
+  const later = await run({ ...testData(change), resume, onCheckpoint: async (step) => void seen.push(step) });
+  expect([later.steps, seen[0]]).toEqual([72, 41]);
+  // What is drawn is the system's: a seed that everybody knows would take the noise off again.
+  expect((await wholeRun(testData(change))).result.model.weights).not.toEqual(result.model.weights);
+
+  const limited = await wholeRun(testData({ ...change, privacy_noise: 2, privacy_budget: 3 }));
+  const { config } = testData({ ...change, privacy_noise: 2, privacy_budget: 3 });
+  const rows = testData(change).shards.train?.reduce((sum, count) => sum + count, 0) ?? 0;
+  expect(limited.result.steps).toBeLessThan(72);
+  expect(privacyOf(config, rows, limited.result.steps)?.epsilon).toBeLessThanOrEqual(3);
+  expect(privacyOf(config, rows, limited.result.steps + 1)?.epsilon).toBeGreaterThan(3);
+  expect(limited.checkpoints.has(limited.result.steps)).toBe(true);
+  const failure = {
+    code: 'CONFIG_INVALID',
+    message: expect.stringContaining('privacy_delta is 0.05, wanted below 1/rows'),
+  };
+  await expect(run(testData({ ...change, privacy_delta: 0.05 }))).rejects.toMatchObject(failure);
 });
 
 test.each([
