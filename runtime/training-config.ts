@@ -31,6 +31,8 @@ export interface TrainingConfig {
     readonly seed: number;
     /** Steps between two sealed checkpoints, 0 lets time decide; the last step always leaves one. */
     readonly checkpoint_steps: number;
+    /** Newest checkpoints that stay. @default 3 */
+    readonly checkpoints_kept?: number;
     /** Rows that are shuffled together. */
     readonly shuffle_rows: number;
     /** Learning rate over the steps; `cosine` reaches 0 at the last one. */
@@ -74,6 +76,10 @@ export interface TrainingConfig {
      * @default - every row once
      */
     readonly dataset_weights?: Readonly<Record<string, number>>;
+    /** What a row of a class counts in the loss of a step; measurements count each row once. @default - 1 each */
+    readonly class_weights?: Readonly<Record<string, number>>;
+    /** Decoupled from the gradient (Loshchilov and Hutter 2019, algorithm 2), of kernels and not of biases. @default 0 */
+    readonly weight_decay?: number;
     /** SHA-256 (hex) of a safetensors file to start from. @default - the seed decides */
     readonly initial_weights?: string;
   };
@@ -103,6 +109,9 @@ export function parseTrainingConfig(
   }
   if (merged.optimizer === 'adam' && merged.momentum !== 0) {
     failures.push(`training.momentum: found ${show(merged.momentum)} with optimizer adam, wanted optimizer sgd`);
+  }
+  if (merged.class_weights !== undefined && merged.model !== undefined) {
+    failures.push("training.class_weights: found with training.model, whose loss is the module's own");
   }
   if (merged.epochs === 0 && merged.initial_weights === undefined) {
     failures.push(

@@ -3,6 +3,7 @@ import * as tfl from '@tensorflow/tfjs-layers';
 import type { LabelArray } from '../data/arrow-shard.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
+import { rowWeights } from './class-weights.ts';
 import type { Objective } from './custom-module.ts';
 import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
 import { type Coverage, compileStep, coverage } from './native/compile.ts';
@@ -59,6 +60,8 @@ export interface Engine {
   dispose(): void;
 }
 
+const NOT_COVERED = 'not covered: weight_decay';
+
 /** What tfjs 4.22's Adam keeps between steps (tfjs-core adam_optimizer.ts); private there. */
 interface AdamState {
   readonly accBeta1: tf.Variable;
@@ -74,13 +77,17 @@ interface MomentumState {
   accumulations: { originalName: string; variable: tf.Variable }[];
 }
 
-/** @param custom a model of somebody's own, instead of the one that the configuration describes */
-export function createEngine(config: TrainingConfig, custom?: Objective): Engine {
-  const { input_size, output_size, learning_rate, optimizer: kind, momentum = 0 } = config.training;
+/**
+ * @param custom a model of somebody's own, instead of the one that the configuration describes
+ * @param perClass weight of each class in the loss of a step; - 1 each
+ */
+export function createEngine(config: TrainingConfig, custom?: Objective, perClass?: Float32Array): Engine {
+  const { input_size, output_size, learning_rate, optimizer: kind, momentum = 0, weight_decay = 0 } = config.training;
   const model = custom?.model ?? buildModel(config);
   const weights = namedWeights(model);
   // Before logitsModel: what is not trained (moving means) has no gradient, and comes last.
   const variables = weights.map(({ variable }) => variable).slice(0, model.trainableWeights.length);
+  const kernels = weight_decay === 0 ? [] : variables.filter((_, i) => weights[i]?.name.endsWith('kernel'));
   const logitsModel =
     custom === undefined
       ? tfl.model({ inputs: model.inputs, outputs: model.getLayer(LOGITS_LAYER).output as tfl.SymbolicTensor })
@@ -137,9 +144,11 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
 
   // Where the native backend computes: one graph of TensorFlow kernels, for the models that it covers.
   const compiled =
-    custom === undefined || custom.named !== undefined
-      ? compileStep({ model: logitsModel, ...custom?.named, optimizer: compiledOptimizer, state: state() })
-      : "the loss is the module's own";
+    weight_decay > 0
+      ? NOT_COVERED
+      : custom === undefined || custom.named !== undefined
+        ? compileStep({ model: logitsModel, ...custom?.named, optimizer: compiledOptimizer, state: state() })
+        : "the loss is the module's own";
   const native = typeof compiled === 'string' ? undefined : compiled;
   let ahead = false;
   let stepRate = learning_rate;
@@ -154,7 +163,7 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
     step(batch, rate) {
       stepRate = rate ?? stepRate;
       if (native !== undefined) {
-        native.run(batch, stepRate);
+        native.run(batch, stepRate, perClass && rowWeights(perClass, batch).map((weight) => weight / batch.rows));
         ahead = true;
         return;
       }
@@ -166,9 +175,11 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
         const loss = () => {
           if (custom !== undefined) return custom.loss(batch);
           const { x, y } = inputs(batch);
-          return tf.losses.softmaxCrossEntropy(y, logitsModel.apply(x) as tf.Tensor) as tf.Scalar;
+          const weights = perClass && tf.tensor1d(rowWeights(perClass, batch));
+          return tf.losses.softmaxCrossEntropy(y, logitsModel.apply(x) as tf.Tensor, weights) as tf.Scalar;
         };
         const { value, grads } = tf.variableGrads(loss, variables);
+        for (const kernel of kernels) kernel.assign(tf.mul(kernel, 1 - stepRate * weight_decay));
         optimizer.applyGradients(variables.map(({ name }) => ({ name, tensor: grads[name] as tf.Tensor })));
         lastLoss?.dispose();
         lastLoss = tf.keep(value);
@@ -222,9 +233,11 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
       return exportModel(model);
     },
     nativeCoverage: () =>
-      custom === undefined
-        ? coverage({ model: logitsModel, optimizer: compiledOptimizer })
-        : { covers: false, reason: "the loss is the module's own" },
+      weight_decay > 0
+        ? { covers: false, reason: NOT_COVERED }
+        : custom === undefined
+          ? coverage({ model: logitsModel, optimizer: compiledOptimizer })
+          : { covers: false, reason: "the loss is the module's own" },
     tensorCount: () => tf.memory().numTensors + (nativeBackend()?.binding.getNumOfTensors() ?? 0),
     dispose() {
       native?.dispose();
