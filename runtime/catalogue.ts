@@ -81,6 +81,7 @@ export type SecurityEventName =
   | 'data.opened'
   | 'object.opened'
   | 'checkpoint.opened'
+  | 'checkpoint.skipped'
   | 'checkpoint.sealed'
   | 'model.sealed'
   | 'run.finished'

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { CheckpointChain } from './checkpoints.ts';
+import type { CheckpointChain, Torn } from './checkpoints.ts';
 import { SecureTrainingError } from './errors.ts';
 import type { EventChain } from './events.ts';
 import { machineMemory } from './machine-memory.ts';
@@ -43,7 +43,11 @@ export async function trainInWorker(
   { agreement, data, initialWeights, chain, lost, reporter, events, sealErrors }: Training,
 ): Promise<{ result: WorkerResult; worker: WorkerHandle }> {
   const { backend } = agreement.configuration.training;
-  const resume = await chain.newest().catch((error: unknown) => {
+  const skipped = (step: number, why: Torn) => {
+    options.say(`checkpoint skipped step=${step} reason=${why}`);
+    events.record('checkpoint.skipped', 'failure', `step ${step} ${why}`, options.now());
+  };
+  const resume = await chain.newest(skipped).catch((error: unknown) => {
     if (isFinal(error))
       events.record('checkpoint.opened', 'failure', (error as SecureTrainingError).code, options.now());
     throw error;

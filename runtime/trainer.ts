@@ -321,6 +321,7 @@ function checkpointChain(
       ...agreement.recipients.checkpoints.map((recipient) => localRecipient(recipient.key)),
     ],
     opener: { keyId, key: first.key },
+    kept: agreement.configuration.training.checkpoints_kept,
   });
 }
 

@@ -31,6 +31,8 @@ export interface TrainingConfig {
     readonly seed: number;
     /** Steps between two sealed checkpoints, 0 lets time decide; the last step always leaves one. */
     readonly checkpoint_steps: number;
+    /** Newest checkpoints that stay. @default 3 */
+    readonly checkpoints_kept?: number;
     /** Rows that are shuffled together. */
     readonly shuffle_rows: number;
     /** Learning rate over the steps; `cosine` reaches 0 at the last one. */
@@ -82,6 +84,10 @@ export interface TrainingConfig {
      * @default - every row once
      */
     readonly dataset_weights?: Readonly<Record<string, number>>;
+    /** What a row of a class counts in the loss of a step; measurements count each row once. @default - 1 each */
+    readonly class_weights?: Readonly<Record<string, number>>;
+    /** Decoupled from the gradient (Loshchilov and Hutter 2019, algorithm 2), of kernels and not of biases. @default 0 */
+    readonly weight_decay?: number;
     /** SHA-256 (hex) of a safetensors file to start from. @default - the seed decides */
     readonly initial_weights?: string;
   };
@@ -112,6 +118,9 @@ export function parseTrainingConfig(
   if (merged.optimizer === 'adam' && merged.momentum !== 0) {
     failures.push(`training.momentum: found ${show(merged.momentum)} with optimizer adam, wanted optimizer sgd`);
   }
+  if (merged.class_weights !== undefined && merged.model !== undefined) {
+    failures.push("training.class_weights: found with training.model, whose loss is the module's own");
+  }
   if (merged.epochs === 0 && merged.initial_weights === undefined) {
     failures.push(
       'training.epochs: found 0 without initial_weights, wanted a whole number from 1, or weights to measure',
@@ -131,7 +140,7 @@ export function parseTrainingConfig(
 
 /** What makes the accounting of privacy wrong, or means nothing without it. */
 function privacyConflicts(training: Record<string, unknown>): string[] {
-  const { privacy_noise, privacy_budget, dataset_weights, dataset } = training;
+  const { privacy_noise, privacy_budget, dataset_weights, dataset, class_weights } = training;
   if (privacy_noise === 0) {
     if (privacy_budget === 0) return [];
     return [`training.privacy_budget: found ${show(privacy_budget)} without noise, wanted privacy_noise above 0`];
@@ -140,6 +149,9 @@ function privacyConflicts(training: Record<string, unknown>): string[] {
     ...(dataset_weights === undefined
       ? []
       : ['training.dataset_weights: with privacy_noise every row is drawn alike, wanted it left out']),
+    ...(class_weights === undefined
+      ? []
+      : ['training.class_weights: with privacy_noise every row counts alike, wanted it left out']),
     ...(dataset === undefined
       ? []
       : ['training.dataset: with privacy_noise a module could make one row of many, wanted it left out']),

@@ -12,6 +12,8 @@ export const MOST_WEIGHT = 1_000_000;
 interface FieldDefinition {
   readonly doc: string;
   readonly kind: 'whole' | 'number' | 'text' | 'weights' | readonly string[];
+  /** Of weights: what has one each. */
+  readonly of?: 'dataset' | 'class';
   /** Of a text, which may be left out and then is not there at all. */
   readonly form?: { readonly pattern: RegExp; readonly wanted: string };
   /** Lowest and highest value. */
@@ -61,6 +63,7 @@ export const FIELDS: Readonly<Record<TrainingField, FieldDefinition>> = {
     1_000_000_000,
     0,
   ),
+  checkpoints_kept: { ...whole('Newest checkpoints that stay.', 1, 1000, 3), omitted: true },
   shuffle_rows: whole('Rows that are shuffled together.', 1, 10_000_000, 32_768),
   momentum: {
     doc: 'Share of the last step that is kept (optimizer sgd only).',
@@ -150,6 +153,19 @@ export const FIELDS: Readonly<Record<TrainingField, FieldDefinition>> = {
   dataset_weights: {
     doc: 'How much each dataset gives to an epoch: a number above 0 for each by name; only their proportion counts.',
     kind: 'weights',
+    of: 'dataset',
+  },
+  class_weights: {
+    doc: 'How much a row of a class counts in the loss that is learned from: a number above 0 by name, 1 where none is given.',
+    kind: 'weights',
+    of: 'class',
+  },
+  weight_decay: {
+    doc: 'Share of the kernels, times the learning rate, that each step takes off beside its gradient (as AdamW does).',
+    kind: 'number',
+    range: [0, 1],
+    default: 0,
+    omitted: true,
   },
   initial_weights: {
     doc: 'SHA-256 of a safetensors file to start from.',
@@ -186,7 +202,7 @@ function areWeights(value: unknown): boolean {
 }
 
 /** What is wrong with a value, if anything. */
-export function check({ kind, range, above, form }: FieldDefinition, value: unknown): string | undefined {
+export function check({ kind, range, above, form, of }: FieldDefinition, value: unknown): string | undefined {
   if (form !== undefined) {
     if (value === undefined) return undefined;
     const fits = typeof value === 'string' && value.length <= LONGEST_TEXT && form.pattern.test(value);
@@ -194,7 +210,7 @@ export function check({ kind, range, above, form }: FieldDefinition, value: unkn
   }
   if (kind === 'weights') {
     if (value === undefined || areWeights(value)) return undefined;
-    return `found ${show(value)}, wanted a number above 0, at most ${MOST_WEIGHT}, for each dataset by name`;
+    return `found ${show(value)}, wanted a number above 0, at most ${MOST_WEIGHT}, for each ${of} by name`;
   }
   const [low = 0, high = Number.MAX_SAFE_INTEGER] = range ?? [];
   if (typeof kind === 'object') {

@@ -3,6 +3,7 @@ import * as tfl from '@tensorflow/tfjs-layers';
 import type { LabelArray } from '../data/arrow-shard.ts';
 import { SecureTrainingError } from '../errors.ts';
 import type { TrainingConfig } from '../training-config.ts';
+import { rowWeights } from './class-weights.ts';
 import { customProblem } from './custom-error.ts';
 import type { Objective } from './custom-module.ts';
 import { buildModel, type ExportedModel, exportModel, LOGITS_LAYER, namedWeights } from './model.ts';
@@ -66,6 +67,7 @@ export interface Engine {
 /** Why a model trains on tfjs's own gradients, beside what its layers say. */
 const OWN_LOSS = "the loss is the module's own";
 const PRIVATE = 'with privacy, gradients are clipped row by row';
+const NOT_COVERED = 'not covered: weight_decay';
 
 /** What tfjs 4.22's Adam keeps between steps (tfjs-core adam_optimizer.ts); private there. */
 interface AdamState {
@@ -82,13 +84,17 @@ interface MomentumState {
   accumulations: { originalName: string; variable: tf.Variable }[];
 }
 
-/** @param custom a model of somebody's own, instead of the one that the configuration describes */
-export function createEngine(config: TrainingConfig, custom?: Objective): Engine {
-  const { input_size, output_size, learning_rate, optimizer: kind, momentum = 0 } = config.training;
+/**
+ * @param custom a model of somebody's own, instead of the one that the configuration describes
+ * @param perClass weight of each class in the loss of a step; - 1 each
+ */
+export function createEngine(config: TrainingConfig, custom?: Objective, perClass?: Float32Array): Engine {
+  const { input_size, output_size, learning_rate, optimizer: kind, momentum = 0, weight_decay = 0 } = config.training;
   const model = custom?.model ?? buildModel(config);
   const weights = namedWeights(model);
   // Before logitsModel: what is not trained (moving means) has no gradient, and comes last.
   const variables = weights.map(({ variable }) => variable).slice(0, model.trainableWeights.length);
+  const kernels = weight_decay === 0 ? [] : variables.filter((_, i) => weights[i]?.name.endsWith('kernel'));
   const logitsModel =
     custom === undefined
       ? tfl.model({ inputs: model.inputs, outputs: model.getLayer(LOGITS_LAYER).output as tfl.SymbolicTensor })
@@ -149,9 +155,11 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
   const compiled =
     privately !== undefined
       ? PRIVATE
-      : custom === undefined || custom.named !== undefined
-        ? compileStep({ model: logitsModel, ...custom?.named, optimizer: compiledOptimizer, state: state() })
-        : OWN_LOSS;
+      : weight_decay > 0
+        ? NOT_COVERED
+        : custom === undefined || custom.named !== undefined
+          ? compileStep({ model: logitsModel, ...custom?.named, optimizer: compiledOptimizer, state: state() })
+          : OWN_LOSS;
   const native = typeof compiled === 'string' ? undefined : compiled;
   let ahead = false;
   let stepRate = learning_rate;
@@ -161,12 +169,18 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
     ahead = false;
   };
 
+  /** Decoupled from the gradient, and so from its clipping and noise too. */
+  const decay = () =>
+    tf.tidy(() => {
+      for (const kernel of kernels) kernel.assign(tf.mul(kernel, 1 - stepRate * weight_decay));
+    });
+
   return {
     coverage: typeof compiled === 'string' ? { covers: false, reason: compiled } : { covers: true },
     step(batch, rate) {
       stepRate = rate ?? stepRate;
       if (native !== undefined) {
-        native.run(batch, stepRate);
+        native.run(batch, stepRate, perClass && rowWeights(perClass, batch).map((weight) => weight / batch.rows));
         ahead = true;
         return;
       }
@@ -176,6 +190,7 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
       }
       if (privately !== undefined) {
         const { gradients, loss } = privately(batch);
+        decay();
         optimizer.applyGradients(variables.map(({ name }, i) => ({ name, tensor: gradients[i] as tf.Tensor })));
         tf.dispose(gradients);
         // An empty batch has none: what was last seen stands.
@@ -186,9 +201,11 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
         const loss = () => {
           if (custom !== undefined) return custom.loss(batch);
           const { x, y } = inputs(batch);
-          return tf.losses.softmaxCrossEntropy(y, logitsModel.apply(x) as tf.Tensor) as tf.Scalar;
+          const weights = perClass && tf.tensor1d(rowWeights(perClass, batch));
+          return tf.losses.softmaxCrossEntropy(y, logitsModel.apply(x) as tf.Tensor, weights) as tf.Scalar;
         };
         const { value, grads } = tf.variableGrads(loss, variables);
+        decay();
         optimizer.applyGradients(variables.map(({ name }) => ({ name, tensor: grads[name] as tf.Tensor })));
         lastLoss?.dispose();
         lastLoss = tf.keep(value);
@@ -244,6 +261,7 @@ export function createEngine(config: TrainingConfig, custom?: Objective): Engine
     },
     nativeCoverage() {
       if (privately !== undefined) return { covers: false, reason: PRIVATE };
+      if (weight_decay > 0) return { covers: false, reason: NOT_COVERED };
       if (custom !== undefined && custom.named === undefined) return { covers: false, reason: OWN_LOSS };
       return coverage({ model: logitsModel, ...custom?.named, optimizer: compiledOptimizer });
     },

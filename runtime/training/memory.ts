@@ -74,7 +74,9 @@ export function memoryNeed(question: MemoryQuestion): MemoryNeed {
   const { training } = config;
   const { weights, trained, activations } = question.model ?? declarativeSize(config);
   const slots = SLOTS[training.optimizer === 'sgd' && (training.momentum ?? 0) > 0 ? 'momentum' : training.optimizer];
-  const state = FLOAT_BYTES * (weights + slots * trained);
+  // The best weights are kept beside the current ones.
+  const kept = training.keep === 'best' ? 2 : 1;
+  const state = FLOAT_BYTES * (kept * weights + slots * trained);
   // The native engine's graph has variables of its own (native/compile.ts).
   const copies = backend === 'native' ? 2 : 1;
   const own = training.dataset !== undefined;

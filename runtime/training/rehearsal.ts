@@ -1,4 +1,5 @@
 import { SecureTrainingError } from '../errors.ts';
+import { classWeights } from './class-weights.ts';
 import { CustomModuleError, failureOf, moduleFiles } from './custom-error.ts';
 import { customObjective, inputSchema, loadCustomModules, watchTensors } from './custom-module.ts';
 import { createEngine } from './engine.ts';
@@ -64,7 +65,10 @@ async function firstBatch(options: RehearsalOptions): Promise<Rehearsal> {
   const objective = await inTime(customObjective(modules, { config, schema }));
   const layers = describeLayers(objective?.model ?? buildModel(config));
   const memory = requireMemory({ ...options, schema, backend, model: sizeOf(layers) }, machineBytes);
-  const engine = objective === undefined ? createEngine(config) : watchTensors(createEngine(config, objective));
+  const engine =
+    objective === undefined
+      ? createEngine(config, undefined, classWeights(config, schema.classes))
+      : watchTensors(createEngine(config, objective));
   if (initialWeights !== undefined) engine.load(decodeSafeTensors(initialWeights).tensors);
 
   const { features: raw, labels, rows } = await options.rows(config.training.batch_size);

@@ -6,6 +6,7 @@ import { type BrokerLink, brokerLink } from './broker-link.ts';
 import { stepBudget, timeBudget } from './budget.ts';
 import { checkpointPace } from './checkpoint-pace.ts';
 import { decodeCheckpoint, encodeCheckpoint, runFingerprint } from './checkpoint-state.ts';
+import { classWeights } from './class-weights.ts';
 import { probeConfinement } from './confinement.ts';
 import { customProblem, failureOf, moduleFiles } from './custom-error.ts';
 import {
@@ -99,7 +100,9 @@ async function train(
   if (objective !== undefined)
     requireOwnMemory({ ...start, backend, model: sizeOf(describeLayers(objective.model)) }, limit);
   const engine =
-    objective === undefined ? createEngine(start.config) : watchTensors(createEngine(start.config, objective));
+    objective === undefined
+      ? createEngine(start.config, undefined, classWeights(start.config, start.schema.classes))
+      : watchTensors(createEngine(start.config, objective));
   if (objective !== undefined) await channel.send('BUILT', { metrics: objective.metrics.join() });
   const open = modules.dataset === undefined ? undefined : shardOpener(modules.dataset, start);
   const custom = objective !== undefined;

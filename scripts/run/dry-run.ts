@@ -14,6 +14,7 @@ import { readBlob } from '../../runtime/queue.ts';
 import type { Agreement } from '../../runtime/statements/agreement.ts';
 import { type DatasetSchema, type ManifestObject, SPLITS, verifyManifest } from '../../runtime/statements/manifest.ts';
 import { startBackend } from '../../runtime/training/backend.ts';
+import { stepBudget } from '../../runtime/training/budget.ts';
 import type { ShardRows } from '../../runtime/training/feed.ts';
 import type { EngineInfo } from '../../runtime/training/frames.ts';
 import { type Rehearsal, rehearse } from '../../runtime/training/rehearsal.ts';
@@ -108,7 +109,7 @@ export async function dryRunOnAgreement(
 
 async function dryRun(given: DryRunRows, { custom, initialWeights }: DryRunOptions): Promise<DryRun> {
   const { config, shards, drawn, origin } = given;
-  const { backend, batch_size, epochs } = config.training;
+  const { backend, batch_size } = config.training;
   // TensorFlow's own log; read when its libraries are loaded.
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
   const engine = await startBackend({
@@ -124,7 +125,7 @@ async function dryRun(given: DryRunRows, { custom, initialWeights }: DryRunOptio
     const rehearsal = await rehearse({ ...given, ...weights, folder, backend: engine.backend, machineBytes });
     const rows = (drawn ?? shards.train ?? []).reduce((sum, count) => sum + count, 0);
     const stepsPerEpoch = Math.ceil(rows / batch_size);
-    const run = rows === 0 ? {} : { run: { rows, stepsPerEpoch, steps: epochs * stepsPerEpoch } };
+    const run = rows === 0 ? {} : { run: { rows, stepsPerEpoch, steps: stepBudget(config, rows) } };
     return { ...rehearsal, origin, config, engine, machineBytes, ...run };
   } finally {
     await rm(folder, { recursive: true, force: true });

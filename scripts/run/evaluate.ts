@@ -37,7 +37,18 @@ export interface Measured {
 export function measured(model: OpenedModel): Measured {
   const weights = safeTensorsOf(model);
   // What decides only how rows are learned from has no place in a run that learns nothing.
-  const { dataset_weights: _, early_stopping_epochs: __, ...training } = model.content.configuration.training;
+  const {
+    dataset_weights: _,
+    early_stopping_epochs: __,
+    keep: ___,
+    validation_epochs: ____,
+    max_steps: _____,
+    max_minutes: ______,
+    checkpoints_kept: _______,
+    class_weights: ________,
+    weight_decay: _________,
+    ...training
+  } = model.content.configuration.training;
   return {
     weights,
     configuration: (schema) => {

@@ -14,13 +14,14 @@ beforeEach(() => {
   runs = memoryStore();
 });
 
-function chain(runId = 'run-1', key = chainKey): CheckpointChain {
+function chain(runId = 'run-1', key = chainKey, kept?: number): CheckpointChain {
   return new CheckpointChain({
     runs,
     runId,
     chainKey: key,
     recipients: [{ keyId, key: rsaPublicJwk(pair.publicKey) }],
     opener: { keyId, key: pair.privateKey },
+    kept,
   });
 }
 
@@ -60,12 +61,66 @@ test('killed between object and record, the one before counts', async () => {
   expect((await chain().newest())?.step).toBe(20);
 });
 
-test('a record without its object is passed over', async () => {
-  await save([20, 40]);
-  const object = [...runs.blobs.keys()].find((name) => /00000040-.*\.sealed$/.test(name)) ?? '';
-  runs.blobs.delete(object);
-  expect((await chain().newest())?.step).toBe(20);
+test('as many stay as are asked for', async () => {
+  const writing = chain('run-1', chainKey, 1);
+  for (const step of [10, 20, 30]) await writing.save({ step, bytes: utf8(`state ${step}`) });
+  expect([...runs.blobs.keys()].map((name) => name.slice(18, 26))).toEqual(['00000030', '00000030']);
 });
+
+const OBJECT = /00000040-.*\.sealed$/;
+const RECORD = /00000040\.json$/;
+
+/** What is there of one blob of step 40 after a put that was interrupted. */
+function tear(pattern: RegExp, bytes: (whole: Uint8Array) => Uint8Array | undefined): void {
+  const name = [...runs.blobs.keys()].find((each) => pattern.test(each)) ?? '';
+  const blob = runs.blobs.get(name);
+  if (blob === undefined) throw new Error(`no ${pattern}`);
+  const left = bytes(blob.bytes);
+  if (left === undefined) runs.blobs.delete(name);
+  else runs.blobs.set(name, { ...blob, bytes: left, size: left.length });
+}
+
+test.each([
+  ['object-missing', OBJECT, () => undefined],
+  ['object-truncated', OBJECT, (whole: Uint8Array) => whole.subarray(0, -1)],
+  ['object-truncated', OBJECT, () => new Uint8Array()],
+  ['record-truncated', RECORD, (whole: Uint8Array) => whole.subarray(0, -3)],
+  ['record-truncated', RECORD, (whole: Uint8Array) => whole.subarray(0, 10)],
+  ['record-truncated', RECORD, () => new Uint8Array()],
+] as const)('%s: the one before is taken, which is said, and what is left is removed (%s)', async (why, blob, left) => {
+  await save([20, 40]);
+  tear(blob, left);
+  const going = chain('run-1', chainKey, 1);
+  const skipped: unknown[] = [];
+  expect((await going.newest((...each) => skipped.push(each)))?.step).toBe(20);
+  expect(skipped).toEqual([[40, why]]);
+  // An earlier step than the torn one's, and the only one to stay.
+  await going.save({ step: 30, bytes: utf8('state 30') });
+  expect([...runs.blobs.keys()].map((name) => name.slice(18, 26))).toEqual(['00000030', '00000030']);
+  expect((await chain().newest(() => expect.fail('nothing is torn')))?.step).toBe(30);
+});
+
+test.each([
+  ['a longer object', OBJECT, (whole: Uint8Array) => Uint8Array.of(...whole, 0), 'CIPHERTEXT_REJECTED'],
+  ['a wrong tag', RECORD, (whole: Uint8Array) => edited(whole, /("resumeTag": ")./, '$1x'), 'EVIDENCE_MALFORMED'],
+  [
+    'another tag',
+    RECORD,
+    (whole: Uint8Array) => edited(whole, /("resumeTag": ").{8}/, '$100000000'),
+    'CIPHERTEXT_REJECTED',
+  ],
+  ['a record that is whole and no JSON', RECORD, (whole: Uint8Array) => edited(whole, /":/, '"'), 'EVIDENCE_MALFORMED'],
+  ['another record', RECORD, () => utf8('{}'), 'EVIDENCE_MALFORMED'],
+] as const)('%s is refused, whatever lies before it', async (_, blob, change, code) => {
+  await save([20, 40]);
+  tear(blob, change);
+  const skipped = () => expect.fail('it was skipped');
+  await expect(chain().newest(skipped)).rejects.toMatchObject({ code });
+});
+
+function edited(bytes: Uint8Array, pattern: RegExp, by: string): Uint8Array {
+  return utf8(new TextDecoder().decode(bytes).replace(pattern, by));
+}
 
 test.each([
   ['another run', () => chain('run-2')],

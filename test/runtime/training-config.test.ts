@@ -70,6 +70,7 @@ test.each([
   ],
   [{ seed: -1 }, 'training.seed: found -1, wanted a whole number from 0 to 2147483647'],
   [{ checkpoint_steps: -1 }, 'training.checkpoint_steps: found -1, wanted a whole number from 0 to 1000000000'],
+  [{ checkpoints_kept: 0 }, 'training.checkpoints_kept: found 0, wanted a whole number from 1 to 1000'],
   [{ shuffle_rows: 0 }, 'training.shuffle_rows: found 0, wanted a whole number from 1 to 10000000'],
   [{ initial_weights: 'AB' }, 'training.initial_weights: found "AB", wanted 64 lower-case hex digits'],
   [
@@ -96,6 +97,15 @@ test.each([
     { dataset_weights: [1] },
     'training.dataset_weights: found [1], wanted a number above 0, at most 1000000, for each dataset by name',
   ],
+  [
+    { class_weights: { a: -1 } },
+    'training.class_weights: found {"a":-1}, wanted a number above 0, at most 1000000, for each class by name',
+  ],
+  [
+    { class_weights: { a: 1 }, model: './model.ts' },
+    "training.class_weights: found with training.model, whose loss is the module's own",
+  ],
+  [{ weight_decay: 2 }, 'training.weight_decay: found 2, wanted a number from 0 to 1'],
   [{ epoch: 3 }, 'training.epoch: unknown key, did you mean training.epochs?'],
 ])('refuses %j', (change, failure) => {
   expect(() => parseTrainingConfig({ training: { ...good, ...change } }, 'training.json')).toThrow(
@@ -148,7 +158,7 @@ test('whatever it is given, it parses or says CONFIG_INVALID', () => {
 
 test('a younger field is canonical by its absence: what was digested before it came has the same bytes still', () => {
   const before = parseTrainingConfig({ training: good });
-  const spelled = { momentum: 0, warmup_steps: 0, early_stopping_epochs: 0 };
+  const spelled = { momentum: 0, warmup_steps: 0, early_stopping_epochs: 0, checkpoints_kept: 3, weight_decay: 0 };
   const after = parseTrainingConfig({ $schema: './training.schema.json', training: { ...spelled, ...good } });
   expect(JSON.stringify(after)).toBe(JSON.stringify(before));
   expect(parseTrainingConfig({ training: { ...good, warmup_steps: 9 } }).training.warmup_steps).toBe(9);

@@ -104,6 +104,7 @@ test('going on from any checkpoint gives the same model, metrics and later check
 
 test.each([
   { schedule: 'cosine', warmup_steps: 4 },
+  { schedule: 'cosine', class_weights: { b: 3 }, weight_decay: 0.5 },
   { optimizer: 'sgd', momentum: 0.9, schedule: 'step', decay_steps: 5, decay_factor: 0.5 },
 ] as const)('going on is exact with %j', async (change) => {
   const whole = await wholeRun(testData(change));
@@ -327,6 +328,12 @@ test.each<[string, Partial<RunWorkerOptions>, string, string]>([
     { config: testData({ early_stopping_epochs: 1 }).config, shards: { train: [4] } },
     'CONFIG_INVALID',
     'early_stopping_epochs is set, the validation split has no rows',
+  ],
+  [
+    'a weight of no class',
+    { config: testData({ class_weights: { d: 2 } }).config },
+    'CONFIG_INVALID',
+    'class_weights names "d", which is no class of the data',
   ],
   ['no rows', { shards: { train: [] } }, 'CONFIG_INVALID', 'the train split has no rows'],
   [

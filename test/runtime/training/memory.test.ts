@@ -17,6 +17,7 @@ test('digits fit into a small machine, and their checkpoint is three times the w
   expect(need.checkpointBytes).toBe(3 * 4 * (785 * 512 + 513 * 10));
   expect(need.parts.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(need.bytes);
   expect(memoryNeed(digits({ optimizer: 'sgd' })).checkpointBytes).toBe(need.checkpointBytes / 3);
+  expect(memoryNeed(digits({ optimizer: 'sgd', keep: 'best' })).checkpointBytes).toBe((need.checkpointBytes * 2) / 3);
   expect(memoryNeed(digits({ optimizer: 'sgd', momentum: 0.9 })).checkpointBytes).toBe((need.checkpointBytes * 2) / 3);
 });
 

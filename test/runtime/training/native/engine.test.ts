@@ -41,6 +41,26 @@ describe.skipIf(!hasNative)('an engine on the native backend', () => {
     whole.dispose();
   });
 
+  test('class weights are in the graph, weight decay is not', () => {
+    const perClass = Float32Array.of(1, 4, 0.5);
+    const training = { ...configOf('sgd').training, weight_decay: 1e-9 };
+    const [compiled, stock] = [
+      createEngine(configOf('sgd'), undefined, perClass),
+      // So small a decay that it is none, and yet nothing that a graph has.
+      createEngine({ training }, undefined, perClass),
+    ];
+    expect(compiled.coverage).toEqual({ covers: true });
+    expect(stock.coverage).toEqual({ covers: false, reason: 'not covered: weight_decay' });
+    for (let step = 0; step < 5; step++) for (const engine of [compiled, stock]) engine.step(batchOf(step));
+    expect(compiled.loss()).toBeCloseTo(stock.loss(), 5);
+    const [found, wanted] = [compiled.weights(), stock.weights()];
+    for (const [i, { values }] of wanted.entries()) {
+      for (const [j, value] of values.entries()) expect(found[i]?.values[j]).toBeCloseTo(value, 5);
+    }
+    compiled.dispose();
+    stock.dispose();
+  });
+
   test('evaluates and exports what it has learned', async () => {
     const engine = createEngine(configOf('adam'));
     expect(engine.coverage).toEqual({ covers: true });
