@@ -151,7 +151,9 @@ function wantedOf(row: Row, where: string) {
       return Number.isNaN(at.getTime()) ? fail('TimeGenerated', 'a time in UTC') : at.toISOString();
     },
     status: (column: string): number => {
-      const status = Number(row[column] ?? 0);
+      const given = row[column] ?? 0;
+      // A cell may be anything that JSON is, an object that has no number too.
+      const status = typeof given === 'object' ? Number.NaN : Number(given);
       return Number.isSafeInteger(status) && status >= 0 && status < 1000 ? status : fail(column, 'an HTTP status');
     },
   };

@@ -71,6 +71,13 @@ test.each<[string, (rows: readonly Row[], what: string) => unknown, Row, Row, st
   ['a time that is none', storageRows, STORAGE, { TimeGenerated: 'soon' }, 'a time in UTC as TimeGenerated'],
   ['a vault row of no operation', vaultRows, VAULT, { OperationName: '' }, 'a text as OperationName'],
   ['a status that is none', vaultRows, VAULT, { HttpStatusCode: 'fine' }, 'an HTTP status as HttpStatusCode'],
+  [
+    'a status that has no number',
+    vaultRows,
+    VAULT,
+    { HttpStatusCode: { toString: 1, valueOf: 1 } },
+    'an HTTP status as HttpStatusCode',
+  ],
   ['a negative status', storageRows, STORAGE, { StatusCode: -1 }, 'an HTTP status as StatusCode'],
   ['a storage row of no operation', storageRows, STORAGE, { OperationName: null }, 'a text as OperationName'],
   [

@@ -50,16 +50,20 @@ test('with next to no noise and nothing to clip, the gradient of the mean loss',
     return tf.mean(rowLoss(y, model.apply(x) as tf.Tensor)) as tf.Scalar;
   }, variables);
   expect(loss).toBeCloseTo(value.dataSync()[0] ?? 0, 5);
-  variables.forEach(({ name }, i) => {
+  for (const [i, { name }] of variables.entries()) {
     const wanted = grads[name]?.dataSync() ?? [];
-    found[i]?.dataSync().forEach((each, k) => expect(each).toBeCloseTo(wanted[k] ?? Number.NaN, 4));
-  });
+    for (const [k, each] of [...(found[i]?.dataSync() ?? [])].entries()) {
+      expect(each).toBeCloseTo(wanted[k] ?? Number.NaN, 4);
+    }
+  }
 });
 
 test('what is divided by is what was expected', () => {
   const [whole] = gradients({})(batch).gradients;
   const [half] = gradients({}, 2 * ROWS)(batch).gradients;
-  half?.dataSync().forEach((each, k) => expect(each).toBeCloseTo((whole?.dataSync()[k] ?? 0) / 2, 4));
+  for (const [k, each] of [...(half?.dataSync() ?? [])].entries()) {
+    expect(each).toBeCloseTo((whole?.dataSync()[k] ?? Number.NaN) / 2, 4);
+  }
 });
 
 test('no batch moves the sum further than its rows times the norm, and noise has its deviation', () => {
