@@ -1,5 +1,4 @@
-import { Socket } from 'node:net';
-import { frameChannel } from './training/frame-channel.ts';
+import { inheritedChannel } from './training/frame-channel.ts';
 import { serveSession } from './training/worker-session.ts';
 
 /** The broker ends a worker as soon as it has heard its last word; this is for one that does not. */
@@ -11,8 +10,8 @@ const FAREWELL_MS = 10_000;
  */
 // The broker says when to stop, by a frame: the same signal may reach both, and the last checkpoint comes after it.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
-const socket = new Socket({ fd: 3, readable: true, writable: true });
-const channel = frameChannel(socket);
+const channel = inheritedChannel(3);
+const { socket } = channel;
 const [backend] = process.argv.slice(2);
 const done = await serveSession(channel, {
   wasmDir: import.meta.dirname,

@@ -219,21 +219,29 @@ export class FrameReader {
   /** Frames that are whole after this chunk. */
   push(chunk: Uint8Array): Frame[] {
     const frames: Frame[] = [];
-    let offset = 0;
-    while (offset < chunk.length) {
-      const take = Math.min(chunk.length - offset, this.#target.length - this.#filled);
-      this.#target.set(chunk.subarray(offset, offset + take), this.#filled);
-      this.#filled += take;
-      offset += take;
-      // An empty header or body is whole as soon as it begins, hence the loop.
-      while (this.#filled === this.#target.length) {
-        const frame = this.#advance();
-        if (frame === undefined) continue;
-        frames.push(frame);
-        break;
-      }
+    for (let offset = 0; offset < chunk.length; ) {
+      const part = chunk.subarray(offset, offset + this.#target.length - this.#filled);
+      this.room().set(part);
+      frames.push(...this.filled(part.length));
+      offset += part.length;
     }
     return frames;
+  }
+
+  /** Where the next bytes belong, never empty. Whoever writes there says how many they were to {@link filled}. */
+  room(): Uint8Array {
+    return this.#target.subarray(this.#filled);
+  }
+
+  /** The frame that is whole after so many bytes, if one is. */
+  filled(count: number): Frame[] {
+    this.#filled += count;
+    // An empty header or body is whole as soon as it begins, hence the loop.
+    while (this.#filled === this.#target.length) {
+      const frame = this.#advance();
+      if (frame !== undefined) return [frame];
+    }
+    return [];
   }
 
   /** To be called where the stream ends. */

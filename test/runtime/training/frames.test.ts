@@ -46,6 +46,30 @@ test('frames come back whole however the stream is cut', () => {
   );
 });
 
+test('frames come back whole when their bytes are written where they belong', () => {
+  const body = fc.uint8Array({ maxLength: 300 });
+  fc.assert(
+    fc.property(
+      fc.array(body, { maxLength: 5 }),
+      fc.infiniteStream(fc.integer({ min: 1, max: 50 })),
+      (bodies, sizes) => {
+        const bytes = concat(...bodies.flatMap((part, shard) => encodeFrame('BLOCK', { split: 'train', shard }, part)));
+        const reader = new FrameReader();
+        const frames: Frame[] = [];
+        for (let offset = 0; offset < bytes.length; ) {
+          const room = reader.room();
+          const size = Math.min(sizes.next().value ?? 1, room.length, bytes.length - offset);
+          room.set(bytes.subarray(offset, offset + size));
+          frames.push(...reader.filled(size));
+          offset += size;
+        }
+        reader.end();
+        expect(frames.map((frame) => frame.body)).toEqual(bodies);
+      },
+    ),
+  );
+});
+
 test('a body is memory of its own, aligned for Arrow', () => {
   const [head, body] = encodeFrame('BLOCK', { split: 'train', shard: 0 }, new Uint8Array(16));
   const [frame] = readAll([concat(head, body)]);
