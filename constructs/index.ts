@@ -1,5 +1,11 @@
+export type { Column, Condition } from '../runtime/alerts/condition.ts';
+export type { AlertRule, LogTable, Measure, Severity } from '../runtime/alerts/rule.ts';
+export type { OwnerExpectations } from '../runtime/alerts/rules.ts';
+export { ownerAlerts, platformAlerts } from '../runtime/alerts/rules.ts';
 export type { ActionGroupProps, ActionGroupReference } from './action-group.ts';
 export { ActionGroup } from './action-group.ts';
+export type { AlertsProps } from './alerts.ts';
+export { Alerts } from './alerts.ts';
 export type { AttestationReference, AttestationServiceProps } from './attestation-service.ts';
 export { AttestationService } from './attestation-service.ts';
 export type { AuditedService, AuditLogProps, AuditTarget } from './audit-log.ts';

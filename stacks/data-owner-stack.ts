@@ -3,10 +3,12 @@ import { TerraformStack } from 'cdktf';
 import type { Construct } from 'constructs';
 import {
   type ActionGroupReference,
+  Alerts,
   AttestationService,
   AuditLog,
   configureProvider,
   nameSuffix,
+  ownerAlerts,
   ReleaseKey,
   ReleasePolicy,
   ReleaseVault,
@@ -79,6 +81,18 @@ export class DataOwnerStack extends TerraformStack {
         ...(owner.attestationPolicyHash === undefined ? {} : { policyHash: owner.attestationPolicyHash }),
       }),
       tags,
+    });
+    new Alerts(this, 'Alerts', {
+      ...place,
+      name: `alert-${config.name}-owner`,
+      workspaceId: audit.workspaceId,
+      resourceGroupId: group.id,
+      rules: ownerAlerts({
+        releaseTo: owner.releaseTo,
+        // Of a network that is brought only its owner knows the addresses.
+        networks: config.platform.network === undefined ? [config.platform.addressSpace] : [],
+      }),
+      ...(this.actionGroup === undefined ? {} : { actionGroup: this.actionGroup }),
     });
     for (const principal of owner.administrators) vault.grantAdminister(principal);
     for (const principal of owner.readers) vault.grantRead(principal);

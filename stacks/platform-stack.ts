@@ -3,6 +3,7 @@ import { TerraformStack } from 'cdktf';
 import type { Construct } from 'constructs';
 import {
   type ActionGroupReference,
+  Alerts,
   AuditLog,
   type AuditTarget,
   CustomerKey,
@@ -20,6 +21,7 @@ import {
   type PrivateDns,
   PrivateDnsZones,
   type PrivateService,
+  platformAlerts,
   TrainerNetwork,
   type TrainerNetworkReference,
 } from '../constructs/index.ts';
@@ -160,6 +162,14 @@ export class PlatformStack extends TerraformStack {
     }
     this.actionGroup = actionGroupOf(this, config, 'platform', group);
     addOversight(this, config, 'platform', group, this.actionGroup);
+    new Alerts(this, 'Alerts', {
+      ...place,
+      name: `alert-${config.name}-platform`,
+      workspaceId: audit.workspaceId,
+      resourceGroupId: group.id,
+      rules: platformAlerts({ flowLogs: platform.flowLogs !== undefined }),
+      ...(this.actionGroup === undefined ? {} : { actionGroup: this.actionGroup }),
+    });
   }
 
   #keyVault(config: DeploymentConfig, place: PlacementProps, audit: AuditTarget, suffix: string): CustomerKeyVault {

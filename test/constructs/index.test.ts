@@ -4,6 +4,7 @@ import * as constructs from '../../constructs/index.ts';
 test('what the package exports', () => {
   expect(Object.keys(constructs).sort()).toEqual([
     'ActionGroup',
+    'Alerts',
     'AttestationService',
     'AuditLog',
     'Budget',
@@ -30,6 +31,8 @@ test('what the package exports', () => {
     'configureProvider',
     'deploymentOutput',
     'nameSuffix',
+    'ownerAlerts',
+    'platformAlerts',
     'transformResources',
   ]);
 });

@@ -12,9 +12,25 @@ import { everything, example, exampleWith, type Json, STACKS, synthesizeStacks }
 const DATA_OWNER: readonly string[] = [
   'azurerm_key_vault.Vault_23237E5B',
   'azurerm_log_analytics_workspace.Audit_3D8ADE0A',
+  'azurerm_monitor_activity_log_alert.Alerts_attestation-provider-changed-attestationproviders-delete_5B56EA79',
+  'azurerm_monitor_activity_log_alert.Alerts_attestation-provider-changed-attestationproviders-write_9E472E6F',
+  'azurerm_monitor_activity_log_alert.Alerts_owner-role-granted-roleassignments-write_EB28F147',
+  'azurerm_monitor_activity_log_alert.Alerts_vault-settings-changed-diagnosticsettings-delete_10B09139',
+  'azurerm_monitor_activity_log_alert.Alerts_vault-settings-changed-diagnosticsettings-write_B44A6BA2',
+  'azurerm_monitor_activity_log_alert.Alerts_vault-settings-changed-vaults-delete_79B3FD6F',
+  'azurerm_monitor_activity_log_alert.Alerts_vault-settings-changed-vaults-write_AE93AE2C',
   'azurerm_monitor_diagnostic_setting.Attestation_Audit_62B6C8B1',
   'azurerm_monitor_diagnostic_setting.Audit_AF3205B6',
   'azurerm_monitor_diagnostic_setting.Vault_Audit_12D85349',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_attestation-policy-changed_AE755A4D',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_attestation-rejected_A2329F7A',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_key-changed_E1B4A978',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_key-used-directly_96B3EEB7',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_release-refused_292C5B3F',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_release-unexpected_E1E7FA60',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_vault-changed_9FC71FF7',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_vault-denied_CB803358',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_vault-throttled_F2BA3675',
   'azurerm_resource_group.Group',
   'azurerm_resource_group_template_deployment.Attestation_B0C656D5',
   'azurerm_resource_group_template_deployment.Key_961B73FD',
@@ -23,6 +39,15 @@ const PLATFORM: readonly string[] = [
   'azurerm_log_analytics_workspace.Audit_3D8ADE0A',
   'azurerm_log_analytics_workspace_table_custom_log.Logs_TrainingMetrics_B51892CE',
   'azurerm_log_analytics_workspace_table_custom_log.Logs_TrainingSecurity_E07FDDD0',
+  'azurerm_monitor_activity_log_alert.Alerts_network-changed-networksecuritygroups-securityrules-write_E2525E7E',
+  'azurerm_monitor_activity_log_alert.Alerts_network-changed-networksecuritygroups-write_B76EA7F8',
+  'azurerm_monitor_activity_log_alert.Alerts_network-changed-virtualnetworks-subnets-write_FD991E03',
+  'azurerm_monitor_activity_log_alert.Alerts_network-changed-virtualnetworks-write_CF7513A9',
+  'azurerm_monitor_activity_log_alert.Alerts_platform-role-granted-roleassignments-write_EAD14FE1',
+  'azurerm_monitor_activity_log_alert.Alerts_storage-settings-changed-storageaccounts-delete_240FA743',
+  'azurerm_monitor_activity_log_alert.Alerts_storage-settings-changed-storageaccounts-listkeys-action_9B16CF50',
+  'azurerm_monitor_activity_log_alert.Alerts_storage-settings-changed-storageaccounts-listservicesas-action_D630C585',
+  'azurerm_monitor_activity_log_alert.Alerts_storage-settings-changed-storageaccounts-write_97CA2812',
   'azurerm_monitor_data_collection_endpoint.Logs_Endpoint_9655188C',
   'azurerm_monitor_data_collection_rule.Logs_6819BB44',
   'azurerm_monitor_diagnostic_setting.Audit_AF3205B6',
@@ -34,6 +59,16 @@ const PLATFORM: readonly string[] = [
   'azurerm_monitor_private_link_scope.Logs_Scope_746043E1',
   'azurerm_monitor_private_link_scoped_service.Logs_ScopedEndpoint_C3460FF5',
   'azurerm_monitor_private_link_scoped_service.Logs_ScopedWorkspace_757275E0',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_data-refused_05D706BD',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_machine-rejected_3155F1F2',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_machine-unhygienic_2480C516',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_run-refused_B7583D8F',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_run-silent_4CF2BBC8',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_storage-denied_B9933569',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_storage-throttled_11203AA5',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_storage-without-identity_5AA859E9',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_trainer-not-attested_2F0B3CB1',
+  'azurerm_monitor_scheduled_query_rules_alert_v2.Alerts_trainer-without-key_E7AA4EDF',
   'azurerm_network_security_group.Network_EndpointsRules_F95E704D',
   'azurerm_network_security_group.Network_TrainersRules_91E2FFB6',
   'azurerm_private_dns_zone.Zones_privatelinkagentsvcazure-automationnet_C3CDAF0B',
@@ -220,7 +255,7 @@ test('a network can be brought: nothing of one is made, and trainers learn what 
   const network = '/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v';
   const subnets = { trainerSubnetId: `${network}/subnets/t`, endpointSubnetId: `${network}/subnets/e` };
   const { platform, training } = synthesizeStacks(exampleWith('platform.network', subnets));
-  expect(platform.addresses.filter((address) => /virtual_network\.|subnet|security_group/.test(address))).toEqual([]);
+  expect(platform.addresses.filter((address) => /virtual_network\.|_subnet|security_group/.test(address))).toEqual([]);
   const [link] = Object.values(platform.all('azurerm_private_dns_zone_virtual_network_link'));
   expect(link?.virtual_network_id).toBe(network);
   expect(JSON.stringify(training.one('azurerm_network_interface'))).toContain(subnets.trainerSubnetId);
