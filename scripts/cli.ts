@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { SecureTrainingError } from '../runtime/errors.ts';
 import { accessLogCommand } from './commands/access-log.ts';
 import { adoptCommand } from './commands/adopt.ts';
+import { alertsCommand } from './commands/alerts.ts';
 import { approveCommand } from './commands/approve.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -90,6 +91,7 @@ for (const command of [
   publishTrainerCommand(),
   publishRevocationListCommand(),
   reviewPlanCommand(),
+  alertsCommand(),
   doctorCommand(),
   teardownCommand(),
   emulatorCommand(),

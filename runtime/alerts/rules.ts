@@ -11,11 +11,18 @@ export interface OwnerExpectations {
 }
 
 const CALLER: Column = ['Identity', 'claim', 'http://schemas.microsoft.com/identity/claims/objectidentifier'];
+/** How every client's first request goes: without a token, to learn whose it wants. It is logged by this name, refused. */
+const NOT_CHALLENGE: Condition = { not: { column: 'OperationName', oneOf: ['Authentication'] } };
 /** Azure names the operation in prose only: the address is looked at too. */
 const RELEASE: Condition = {
-  any: [
-    { column: 'OperationName', oneOf: ['KeyRelease'] },
-    { column: 'RequestUri', contains: '/release' },
+  all: [
+    {
+      any: [
+        { column: 'OperationName', oneOf: ['KeyRelease'] },
+        { column: 'RequestUri', contains: '/release' },
+      ],
+    },
+    NOT_CHALLENGE,
   ],
 };
 const FAILED: Condition = { column: 'HttpStatusCode', atLeast: 400 };
@@ -61,11 +68,7 @@ export function ownerAlerts({ releaseTo, networks }: OwnerExpectations): readonl
     }),
     {
       ...vault('vault-denied', 'Somebody is turned away by the vault again and again', 2, {
-        all: [
-          { column: 'HttpStatusCode', oneOf: ['401', '403'] },
-          // How every client's first request goes.
-          { not: { column: 'OperationName', oneOf: ['Authentication'] } },
-        ],
+        all: [{ column: 'HttpStatusCode', oneOf: ['401', '403'] }, NOT_CHALLENGE],
       }),
       measure: { kind: 'count', above: 3 },
     },

@@ -13,6 +13,7 @@ import {
   readLogs,
 } from '../run/access-sources.ts';
 import { accessTable } from '../run/access-table.ts';
+import { timeOf } from '../run/time-of.ts';
 
 const EXPLAINED = 0;
 const UNEXPLAINED = 10;
@@ -133,21 +134,6 @@ async function explanationsFor(
   } finally {
     await context.close();
   }
-}
-
-const UNITS = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
-
-/** A time, or so long before now, as rows have theirs. */
-function timeOf(value: string | undefined, option: string, now: Date): string | undefined {
-  if (value === undefined) return undefined;
-  const [, amount, unit] = /^(\d{1,6})([mhd])$/.exec(value) ?? [];
-  const ago = UNITS[unit as keyof typeof UNITS] * Number(amount);
-  const at =
-    amount === undefined
-      ? new Date(/^\d{4}-\d\d-\d\d/.test(value) ? value : Number.NaN)
-      : new Date(now.getTime() - ago);
-  if (!Number.isNaN(at.getTime())) return at.toISOString();
-  throw new SecureTrainingError('CONFIG_INVALID', `${option} ${value}: wanted such as 24h, 7d or 2026-01-31T00:00:00Z`);
 }
 
 function isOpen({ flag, pending }: AccessEntry): boolean {

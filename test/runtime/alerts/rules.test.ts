@@ -69,7 +69,7 @@ const CASES: Readonly<Record<string, { fires: readonly Row[]; quiet: readonly Ro
   },
   'release-refused': {
     fires: [{ HttpStatusCode: 403 }, { OperationName: 'Unknown', HttpStatusCode: 400 }],
-    quiet: [{ HttpStatusCode: 200 }, { ...unauthorised }],
+    quiet: [{ HttpStatusCode: 200 }, unauthorised, { OperationName: 'Authentication', HttpStatusCode: 401 }],
   },
   'key-used-directly': {
     fires: [{ OperationName: 'KeyUnwrap' }, { OperationName: 'keydecrypt', HttpStatusCode: 403 }],
