@@ -23,6 +23,11 @@ export type Fault = FaultKind & {
    */
   readonly count?: number;
   /**
+   * Hits every so many requests: 50 for two in a hundred.
+   * @default 1, each
+   */
+  readonly every?: number;
+  /**
    * Hits only requests whose method and path match.
    * @default - all
    */
@@ -31,13 +36,13 @@ export type Fault = FaultKind & {
 
 /** What goes wrong in which service; changeable at any time. */
 export class FaultBoard {
-  readonly #faults = new Map<ServiceName, { fault: Fault; left: number }>();
+  readonly #faults = new Map<ServiceName, { fault: Fault; left: number; seen: number }>();
   readonly #switches = new Map<ServiceName, ((down: boolean) => Promise<void>)[]>();
 
   /** From the next request on; replaces what was set before. Resolves when a service that goes down or up has done so. */
   async set(service: ServiceName, fault: Fault): Promise<void> {
     const wasDown = this.#faults.get(service)?.fault.kind === 'down';
-    this.#faults.set(service, { fault, left: fault.count ?? Number.POSITIVE_INFINITY });
+    this.#faults.set(service, { fault, left: fault.count ?? Number.POSITIVE_INFINITY, seen: 0 });
     if (wasDown !== (fault.kind === 'down')) await this.#switch(service, fault.kind === 'down');
   }
 
@@ -56,6 +61,7 @@ export class FaultBoard {
   take(service: ServiceName, request: string): Fault | undefined {
     const set = this.#faults.get(service);
     if (set === undefined || set.left <= 0 || set.fault.match?.test(request) === false) return undefined;
+    if (++set.seen % (set.fault.every ?? 1) !== 0) return undefined;
     set.left--;
     return set.fault;
   }

@@ -1,6 +1,7 @@
 import { appendFileSync, mkdirSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { TABLES, type TableColumn, type TableName } from '../runtime/catalogue.ts';
 import type { TokenIssuer } from './entra.ts';
 import type { RoleAssignments } from './roles.ts';
@@ -113,5 +114,13 @@ async function readBody(request: IncomingMessage): Promise<string | undefined> {
     size += chunk.length;
     if (size <= MAXIMUM_BODY) chunks.push(chunk);
   }
-  return size > MAXIMUM_BODY ? undefined : Buffer.concat(chunks).toString('utf8');
+  if (size > MAXIMUM_BODY) return undefined;
+  const bytes = Buffer.concat(chunks);
+  if (request.headers['content-encoding'] !== 'gzip') return bytes.toString('utf8');
+  try {
+    return gunzipSync(bytes, { maxOutputLength: MAXIMUM_BODY }).toString('utf8');
+  } catch (error) {
+    // What is no gzip is no JSON either, and is refused as that.
+    return (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE' ? undefined : '';
+  }
 }

@@ -71,7 +71,7 @@ export class RunReporter {
   }
 
   async finished(): Promise<void> {
-    await this.#services.flushLogs();
+    await this.#flushLogs();
     await this.#history.flush().catch(() => undefined);
     await this.#write({ state: 'finished' });
     this.#say(`run=${this.#runId} state=finished`);
@@ -83,7 +83,7 @@ export class RunReporter {
     const state = isFinal(error) ? 'refused' : 'interrupted';
     this.#say(`run=${this.#runId} state=${state} code=${known?.code ?? 'INTERNAL'}`);
     for (const failure of known?.failures ?? []) this.#say(`failed=${failure}`);
-    await this.#services.flushLogs();
+    await this.#flushLogs();
     await this.#history.flush().catch(() => undefined);
     await this.#write({
       state,
@@ -91,6 +91,11 @@ export class RunReporter {
       message: known?.message ?? 'internal error of the trainer: see the serial console',
       failures: known?.failures ?? [],
     }).catch(() => undefined);
+  }
+
+  async #flushLogs(): Promise<void> {
+    const lost = await this.#services.flushLogs();
+    if (lost > 0) this.#say(`run=${this.#runId} logs-lost=${lost}`);
   }
 
   #write(part: Pick<RunStatus, 'state' | 'code' | 'message' | 'failures'>): Promise<void> {
