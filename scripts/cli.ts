@@ -34,6 +34,7 @@ import { tryCommand } from './commands/try.ts';
 import { uploadCommand } from './commands/upload.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { verifyEvidenceCommand } from './commands/verify-evidence.ts';
+import { watchCommand } from './commands/watch.ts';
 import { reportError } from './report-error.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -64,6 +65,7 @@ for (const command of [
   trainCommand(),
   sweepCommand(),
   runsCommand(),
+  watchCommand(),
   openModelCommand(),
   predictCommand(),
   evaluateCommand(),
