@@ -7,7 +7,6 @@ import { adoptCommand } from './commands/adopt.ts';
 import { alertsCommand } from './commands/alerts.ts';
 import { approveCommand } from './commands/approve.ts';
 import { demoCommand } from './commands/demo.ts';
-import { diagnoseCommand } from './commands/diagnose.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { downloadCommand } from './commands/download.ts';
 import { emulatorCommand } from './commands/emulator.ts';
@@ -95,7 +94,6 @@ for (const command of [
   publishRevocationListCommand(),
   reviewPlanCommand(),
   alertsCommand(),
-  diagnoseCommand(),
   doctorCommand(),
   teardownCommand(),
   emulatorCommand(),
