@@ -7,6 +7,7 @@ import { adoptCommand } from './commands/adopt.ts';
 import { alertsCommand } from './commands/alerts.ts';
 import { approveCommand } from './commands/approve.ts';
 import { demoCommand } from './commands/demo.ts';
+import { diagnoseCommand } from './commands/diagnose.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { downloadCommand } from './commands/download.ts';
 import { emulatorCommand } from './commands/emulator.ts';
@@ -64,6 +65,7 @@ for (const command of [
   trainCommand(),
   sweepCommand(),
   runsCommand(),
+  diagnoseCommand(),
   openModelCommand(),
   predictCommand(),
   evaluateCommand(),
