@@ -109,7 +109,8 @@ echo 'ctrain: boot.closed' > /dev/ttyS0`;
 
 /**
  * Waits for what is not there yet and says so: a machine nobody enters must speak. The words of a boot are boot.closed
- * (or open), started, waiting, fetched, refused, ready and stopped, each with what it is about and its code.
+ * (or open), started, waiting, fetched, refused, failed, ready and stopped, each with what it is about and its code
+ * (runtime/run-steps.ts reads them).
  */
 function fetchScript({ blobEndpoint, identityClientId, bundleSha256, nodeSha256 }: BootOptions): string {
   return `#!/bin/sh
@@ -135,12 +136,13 @@ fetch() { # 1: no identity yet; else what curl ends with: 6 no name, 7 no way, 2
   echo "$1  $3" | sha256sum --check --status || { say "boot.refused $2: digest is not $1"; rm -f "$3"; exit 1; }
   say "boot.fetched $2 $1"
 }
+failed() { say "boot.failed $1 code $2"; exit 1; }
 say 'boot.started'
-install -d -m 0755 ${HOME} ${HOME}/bundle
+install -d -m 0755 ${HOME} ${HOME}/bundle || failed folder $?
 fetch ${nodeSha256} ${NODE_BINARY} ${HOME}/node
 chmod 0555 ${HOME}/node
 fetch ${bundleSha256} ${TRAINER_BUNDLE} ${HOME}/${TRAINER_BUNDLE}
-tar --extract --no-same-owner --file ${HOME}/${TRAINER_BUNDLE} --directory ${HOME}/bundle
+tar --extract --no-same-owner --file ${HOME}/${TRAINER_BUNDLE} --directory ${HOME}/bundle || failed unpack $?
 say 'boot.ready'
 `;
 }

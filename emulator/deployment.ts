@@ -31,7 +31,7 @@ export function deploymentOf(
   { names, tenantId, subscriptionId, trainer, operator }: EmulatorState,
   place: DeploymentParts,
 ): Deployment {
-  const { caFile, rootsFile } = placesIn(place.stateDir);
+  const { caFile, rootsFile, serialFile } = placesIn(place.stateDir);
   const { trainer: trainerLog, vault, storage } = logFiles(place.stateDir);
   return {
     version: 1,
@@ -58,6 +58,7 @@ export function deploymentOf(
       caFile,
       routes: place.routes,
       rootsFile,
+      serialFile,
       processId: process.pid,
       logs: { trainer: trainerLog, vault, storage },
       operatorPrincipalId: operator.principalId,

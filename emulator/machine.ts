@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MachineState } from '../runtime/azure/resource-manager.ts';
+import { TRAINER_BUNDLE } from '../runtime/catalogue.ts';
 import { sha256, toHex } from '../runtime/crypto/bytes.ts';
 import { EXIT_CODES } from '../runtime/errors.ts';
 import type { MachineConfig } from '../runtime/machine-config.ts';
@@ -32,6 +33,8 @@ const RESTART_DELAY_IN_MS = 100;
 /** More than the broker gives its worker (training/broker-side.ts). */
 const SHUTDOWN_GRACE_IN_MS = 25_000;
 const BUNDLE_POLL_IN_MS = 1000;
+/** What curl ends with where a server refuses: the boot script says it. */
+const NOT_THERE = 22;
 /** Exits that another start may mend (`RestartPreventExitStatus` has the others): a bug, or a service that was away. */
 const RESTARTABLE: ReadonlySet<number | null> = new Set([1, EXIT_CODES.UNAVAILABLE]);
 
@@ -108,13 +111,17 @@ export class Machine implements MachineControl {
     try {
       this.boots++;
       this.#say(`boot ${this.boots}`);
+      this.#say('ctrain: boot.started');
       await this.#options.bootFirmware();
       const place = await this.#unpack(abortSignal);
       if (abortSignal.aborted) return;
       this.#become('running');
       await this.#keepRunning(place, abortSignal);
     } catch (error) {
-      if (!abortSignal.aborted) this.#say(`boot failed: ${error instanceof Error ? error.message : String(error)}`);
+      if (!abortSignal.aborted) {
+        this.#say(`boot failed: ${error instanceof Error ? error.message : String(error)}`);
+        this.#say('ctrain: boot.failed boot code 1');
+      }
     }
     // The unit's SuccessAction and FailureAction: power off, so that the next start is a boot.
     if (!abortSignal.aborted) this.#become('stopped');
@@ -125,13 +132,16 @@ export class Machine implements MachineControl {
     const { directory, config, place, fetchBundle } = this.#options;
     let archive = await fetchBundle();
     while (archive === undefined) {
-      this.#say(`waiting for bundle ${config.bundleSha256}`);
+      this.#say(`ctrain: boot.waiting ${TRAINER_BUNDLE} ${config.bundleSha256} code ${NOT_THERE}`);
       await delay(BUNDLE_POLL_IN_MS, undefined, { signal: abortSignal });
       archive = await fetchBundle();
     }
     const digest = toHex(sha256(archive));
-    if (digest !== config.bundleSha256)
+    if (digest !== config.bundleSha256) {
+      this.#say(`ctrain: boot.refused ${TRAINER_BUNDLE}: digest is not ${config.bundleSha256}`);
       throw new TypeError(`bundle has SHA-256 ${digest}, wanted ${config.bundleSha256}`);
+    }
+    this.#say(`ctrain: boot.fetched ${TRAINER_BUNDLE} ${digest}`);
     const bundleDir = join(directory, 'bundle');
     await rm(directory, { recursive: true, force: true });
     await mkdir(bundleDir, { recursive: true });
@@ -139,6 +149,7 @@ export class Machine implements MachineControl {
     const [machineFile, placeFile] = [join(directory, 'machine.json'), join(directory, 'place.json')];
     await writeFile(machineFile, JSON.stringify(config));
     await writeFile(placeFile, JSON.stringify(place));
+    this.#say('ctrain: boot.ready');
     return [bundleDir, machineFile, placeFile];
   }
 
@@ -150,6 +161,8 @@ export class Machine implements MachineControl {
       this.#trainer = undefined;
       if (abortSignal.aborted) return;
       this.#say(`trainer ended: ${exit.signal ?? `exit code ${exit.code}`}`);
+      // As the unit's ExecStopPost says it.
+      this.#say(`ctrain: boot.stopped ${resultOf(exit)} code ${exit.signal?.slice(3) ?? exit.code}`);
       if (!mayRestart(exit) || restarts === RESTARTS) return;
       await delay(RESTART_DELAY_IN_MS, undefined, { signal: abortSignal });
     }
@@ -168,6 +181,12 @@ export class Machine implements MachineControl {
     appendFileSync(this.#options.serialFile, `${line}\n`);
     this.#options.onSerial(line);
   }
+}
+
+/** systemd's SERVICE_RESULT (systemd.exec). */
+function resultOf({ code, signal }: TrainerExit): string {
+  if (signal !== null) return 'signal';
+  return code === 0 ? 'success' : 'exit-code';
 }
 
 function mayRestart({ code, signal }: TrainerExit): boolean {

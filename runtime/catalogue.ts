@@ -195,6 +195,8 @@ export interface Deployment {
     readonly routes: Readonly<Record<string, number>>;
     /** JSON file that `ctrain verify --emulator-roots` takes. */
     readonly rootsFile: string;
+    /** The machine's serial console. */
+    readonly serialFile: string;
     readonly processId: number;
     /** Files of rows, one a line, as Azure's tables would have them: what trainers said, what vault and storage were asked. */
     readonly logs: { readonly trainer: string; readonly vault: string; readonly storage: string };

@@ -3,6 +3,7 @@ import { SecureTrainingError } from './errors.ts';
 import type { SecurityEvent } from './events.ts';
 import { MetricHistory } from './metric-history.ts';
 import { type RunProgress, type RunStatus, writeStatus } from './queue.ts';
+import { consoleLine, failedCheckLine, type RunStep } from './run-steps.ts';
 import type { Metric, Progress } from './training/frames.ts';
 
 /** Progress reaches the store at most this often. */
@@ -18,7 +19,7 @@ export class RunReporter {
   readonly #now: () => Date;
   readonly #say: (line: string) => void;
   readonly #history: MetricHistory;
-  #step = 'agreement';
+  #step: RunStep = 'agreement';
   #lastProgress: RunProgress | undefined;
   #lastWrite = 0;
   /** One status write at a time, so that an older one never lands last. */
@@ -33,9 +34,9 @@ export class RunReporter {
     this.#history = new MetricHistory(services.runs, runId, now);
   }
 
-  async step(step: string): Promise<void> {
+  async step(step: RunStep): Promise<void> {
     this.#step = step;
-    this.#say(`run=${this.#runId} step=${step.replaceAll(' ', '-')}`);
+    this.#say(consoleLine({ run: this.#runId, step }));
     await this.#write({ state: 'running' });
   }
 
@@ -74,15 +75,15 @@ export class RunReporter {
     await this.#flushLogs();
     await this.#history.flush().catch(() => undefined);
     await this.#write({ state: 'finished' });
-    this.#say(`run=${this.#runId} state=finished`);
+    this.#say(consoleLine({ run: this.#runId, state: 'finished' }));
   }
 
   /** Says why a run ended; never throws, for the reason is what counts. */
   async failed(error: unknown): Promise<void> {
     const known = error instanceof SecureTrainingError ? error : undefined;
     const state = isFinal(error) ? 'refused' : 'interrupted';
-    this.#say(`run=${this.#runId} state=${state} code=${known?.code ?? 'INTERNAL'}`);
-    for (const failure of known?.failures ?? []) this.#say(`failed=${failure}`);
+    this.#say(consoleLine({ run: this.#runId, step: this.#step, state, code: known?.code ?? 'INTERNAL' }));
+    for (const failure of known?.failures ?? []) this.#say(failedCheckLine(failure));
     await this.#flushLogs();
     await this.#history.flush().catch(() => undefined);
     await this.#write({
@@ -95,7 +96,7 @@ export class RunReporter {
 
   async #flushLogs(): Promise<void> {
     const lost = await this.#services.flushLogs();
-    if (lost > 0) this.#say(`run=${this.#runId} logs-lost=${lost}`);
+    if (lost > 0) this.#say(consoleLine({ run: this.#runId, lost }));
   }
 
   #write(part: Pick<RunStatus, 'state' | 'code' | 'message' | 'failures'>): Promise<void> {

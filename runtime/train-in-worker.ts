@@ -5,6 +5,7 @@ import type { EventChain } from './events.ts';
 import { machineMemory } from './machine-memory.ts';
 import type { OpenDatasets } from './open-datasets.ts';
 import { isFinal, type RunReporter } from './run-reporter.ts';
+import { consoleLine } from './run-steps.ts';
 import type { Agreement } from './statements/agreement.ts';
 import { runWorker, startWorker, type WorkerHandle, type WorkerResult } from './training/broker-side.ts';
 import { CustomModuleError } from './training/custom-error.ts';
@@ -44,7 +45,7 @@ export async function trainInWorker(
 ): Promise<{ result: WorkerResult; worker: WorkerHandle }> {
   const { backend } = agreement.configuration.training;
   const skipped = (step: number, why: Torn) => {
-    options.say(`checkpoint skipped step=${step} reason=${why}`);
+    options.say(consoleLine({ step: 'checkpoint', state: 'skipped', checkpoint: step, reason: why }));
     events.record('checkpoint.skipped', 'failure', `step ${step} ${why}`, options.now());
   };
   const resume = await chain.newest(skipped).catch((error: unknown) => {
@@ -53,7 +54,7 @@ export async function trainInWorker(
     throw error;
   });
   if (resume !== undefined) {
-    options.say(`step=resuming checkpoint=${resume.step}`);
+    options.say(consoleLine({ step: 'resuming', checkpoint: resume.step }));
     events.record('checkpoint.opened', 'success', `step ${resume.step} tag ${chain.head}`, options.now(), {
       KeyId: chain.openerKeyId,
     });
@@ -77,10 +78,10 @@ export async function trainInWorker(
           failures,
         });
       }
-      options.say(`step=worker missing=${missing.join(',')}`);
+      options.say(consoleLine({ step: 'worker', missing: missing.join(',') }));
     }
     // Hundreds of times slower than the others: nobody may take it for a machine that hangs.
-    if (worker.engine.backend === 'cpu') options.say('step=worker backend=cpu warning=slow');
+    if (worker.engine.backend === 'cpu') options.say(consoleLine({ step: 'worker', backend: 'cpu', warning: 'slow' }));
     const result = await runWorker(worker, {
       config: agreement.configuration,
       schema: data.schema,
@@ -112,7 +113,7 @@ export async function trainInWorker(
     if (error instanceof CustomModuleError) {
       const text = `${error.message}\n\n${error.text}\n\noutput of the worker:\n${worker.output()}`;
       // What it said is worth less than that the run is told to have ended.
-      await sealErrors(text).catch(() => options.say('step=sealing-errors state=failed'));
+      await sealErrors(text).catch(() => options.say(consoleLine({ step: 'sealing-errors', state: 'failed' })));
     }
     const ends = isFinal(error) || (lost.aborted && error === lost.reason);
     throw ends && kept !== undefined ? naming(kept, error as SecureTrainingError) : error;

@@ -19,6 +19,7 @@ import { encodePreprocessing } from './preprocessing.ts';
 import { countFinished, type TakenRun, takeRun } from './queue.ts';
 import { runMeasurement } from './run-measurement.ts';
 import { isFinal, RunReporter } from './run-reporter.ts';
+import { consoleLine, failedCheckLine } from './run-steps.ts';
 import { releasedScores } from './scores-file.ts';
 import { localRecipient } from './sealed-file.ts';
 import { type Agreement, type AgreementOwner, verifyAgreement } from './statements/agreement.ts';
@@ -66,14 +67,17 @@ const LEASE_RENEWAL_MS = 20_000;
  */
 export async function runTrainer(options: TrainerOptions): Promise<void> {
   const services = azureServices(options.network, options.machine);
-  const deallocate = () => services.deallocate().catch(() => options.say('step=deallocate state=failed'));
+  const deallocate = () =>
+    services.deallocate().catch(() => options.say(consoleLine({ step: 'deallocate', state: 'failed' })));
   let hygiene: HygieneReport;
   try {
     hygiene = assertHygiene(readProcessFacts(options.variables), options.waives);
   } catch (error) {
     // Giving the machine back ends this process: there is no later to say why.
-    const failures = error instanceof SecureTrainingError ? error.failures.join('; ') : '';
-    options.say(`step=hygiene state=failed ${failures}`);
+    const checks = error instanceof SecureTrainingError ? error.failures : [];
+    const failures = checks.join('; ');
+    options.say(consoleLine({ step: 'hygiene', state: 'failed' }));
+    for (const check of checks) options.say(failedCheckLine(check));
     // No run was taken yet: the event names none.
     const nobodys = { RunId: '', Machine: options.machine.vmResourceId, Agreement: '' };
     new EventChain(nobodys, (event) => services.log('TrainingSecurity', [{ ...event }])).record(
@@ -115,7 +119,7 @@ async function waitForRun(options: TrainerOptions, services: AzureServices): Pro
   for (let first = true; ; first = false) {
     const run = await takeRun(services.runs, options.machine.vmResourceId);
     if (run !== undefined) return run;
-    if (first) options.say('step=waiting for=run');
+    if (first) options.say(consoleLine({ step: 'waiting', for: 'run' }));
     await new Promise((done) => setTimeout(done, QUEUE_POLL_MS));
   }
 }
@@ -265,7 +269,7 @@ async function establish(
     const measurement = runMeasurement(options.machine.bundleSha256, digest, runId);
     await measureRun(tpm, measurement);
     const eventLog = readEventLog(options.eventLogPath);
-    if (eventLog === undefined) options.say('step=measuring missing=event-log');
+    if (eventLog === undefined) options.say(consoleLine({ step: 'measuring', missing: 'event-log' }));
     await reporter.step('environment');
     const environment = await SecureEnvironment.establish({
       tpm,
@@ -287,7 +291,7 @@ async function establish(
         } as const;
         const Event = event[name];
         if (Event !== undefined) events.record(Event, outcomeOf(state), name, options.now());
-        options.say(`step=${name} state=${state}`);
+        options.say(consoleLine({ step: name, state }));
       },
       onRelease: (owner, state) =>
         events.record('key.released', outcomeOf(state), `owner ${owner.ownerId}`, options.now(), {
@@ -360,7 +364,7 @@ function keepLease(run: TakenRun, say: (line: string) => void): { readonly lost:
         if (!held)
           lost.abort(new SecureTrainingError('UNAVAILABLE', 'the lease of the run was lost to another machine'));
       },
-      () => say('step=lease state=not-renewed'),
+      () => say(consoleLine({ step: 'lease', state: 'not-renewed' })),
     );
   }, LEASE_RENEWAL_MS);
   timer.unref();

@@ -7,6 +7,7 @@ import { adoptCommand } from './commands/adopt.ts';
 import { alertsCommand } from './commands/alerts.ts';
 import { approveCommand } from './commands/approve.ts';
 import { demoCommand } from './commands/demo.ts';
+import { diagnoseCommand } from './commands/diagnose.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { downloadCommand } from './commands/download.ts';
 import { emulatorCommand } from './commands/emulator.ts';
@@ -66,6 +67,7 @@ for (const command of [
   sweepCommand(),
   runsCommand(),
   watchCommand(),
+  diagnoseCommand(),
   openModelCommand(),
   predictCommand(),
   evaluateCommand(),

@@ -1,78 +1,18 @@
-import { execFileSync, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeEach, expect, test } from 'vitest';
-import { cloudConfig } from '../../constructs/boot.ts';
+import { afterAll, expect, test } from 'vitest';
 import { EVENT_LOG_PATH, NODE_SHA256 } from '../../runtime/catalogue.ts';
+import { bootIn, bootSource, sha256, written as writtenIn } from './booted.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'ctrain-boot-'));
 afterAll(() => rmSync(root, { recursive: true }));
-const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
-
-const bundleFolder = join(root, 'source');
-mkdirSync(bundleFolder);
-writeFileSync(join(bundleFolder, 'main.mjs'), 'trainer');
-execFileSync('tar', ['--create', '--file', join(root, 'trainer.tar'), '--directory', bundleFolder, 'main.mjs']);
-const BUNDLE = readFileSync(join(root, 'trainer.tar'));
-const NODE = Buffer.from('node');
-
-const options = {
-  vmResourceId: '/subscriptions/s/vm',
-  identityClientId: 'client',
-  blobEndpoint: 'https://sttest.blob.core.windows.net',
-  bundleSha256: sha256(BUNDLE),
-  nodeSha256: sha256(NODE),
-  logs: { endpoint: 'https://dce', ruleId: 'dcr' },
-  hosts: { 'sttest.blob.core.windows.net': '10.9.0.254', 'dce.ingest.monitor.azure.com': '' },
-};
-const config = cloudConfig(options);
-
-/** Content of a file that cloud-init writes. */
-function written(path: string): string {
-  const files = config.write_files as readonly { readonly path: string; readonly content: string }[];
-  return files.find((file) => file.path === path)?.content ?? '';
-}
-
-// The machine's own places, in a folder. Its service is a program that answers as the metadata address and the store do.
-let at = '';
-beforeEach(() => {
-  at = mkdtempSync(join(root, 'run-'));
-  mkdirSync(join(at, 'bin'));
-  mkdirSync(join(at, 'blobs'));
-  writeFileSync(join(at, 'serial'), '');
-});
-
-function boot(failures: readonly number[]): { readonly status: number | null; readonly serial: readonly string[] } {
-  writeFileSync(join(at, 'failures'), failures.map((code) => `${code}\n`).join(''));
-  const curl = `#!/bin/sh
-for last in "$@"; do [ "$previous" = --output ] && to=$last; previous=$last; done
-case "$last" in
-  http://169.254.169.254/*) echo '{"access_token":"secret-token"}'; exit 0;;
-esac
-grep -q 'Bearer secret-token' || exit 99
-code=$(head -n 1 ${at}/failures)
-sed -i 1d ${at}/failures
-[ -n "$code" ] && exit "$code"
-cp "${at}/blobs/\${last##*/}" "$to"
-`;
-  writeFileSync(join(at, 'bin/curl'), curl, { mode: 0o755 });
-  const script = written('/usr/local/sbin/ctrain-fetch')
-    .replaceAll('/opt/ctrain', join(at, 'opt'))
-    .replaceAll('> /dev/ttyS0', `>> ${join(at, 'serial')}`)
-    .replace('sleep 15', 'sleep 0');
-  const { status } = spawnSync('sh', ['-c', script], {
-    env: { PATH: `${join(at, 'bin')}:${process.env.PATH}` },
-    stdio: 'ignore',
-  });
-  return { status, serial: readFileSync(join(at, 'serial'), 'utf8').trim().split('\n') };
-}
+const { bundle, node, options, config } = bootSource(root);
+const written = (path: string) => writtenIn(config, path);
 
 test('fetches both by digest, waits for what is not there yet, says each step with its code and no token', () => {
-  writeFileSync(join(at, 'blobs/node'), NODE);
-  writeFileSync(join(at, 'blobs/trainer.tar'), BUNDLE);
-  const { status, serial } = boot([6, 22]);
+  const { at, status, serial } = bootIn(root, { config, blobs: { node, 'trainer.tar': bundle }, failures: [6, 22] });
   expect(serial).toEqual([
     'ctrain: boot.started',
     `ctrain: boot.waiting node ${options.nodeSha256} code 6`,
@@ -86,9 +26,8 @@ test('fetches both by digest, waits for what is not there yet, says each step wi
 });
 
 test('starts nothing that has another digest, and keeps none of it', () => {
-  writeFileSync(join(at, 'blobs/node'), NODE);
-  writeFileSync(join(at, 'blobs/trainer.tar'), Buffer.concat([BUNDLE, Buffer.from('x')]));
-  const { status, serial } = boot([]);
+  const other = Buffer.concat([bundle, Buffer.from('x')]);
+  const { at, status, serial } = bootIn(root, { config, blobs: { node, 'trainer.tar': other } });
   expect(serial.at(-1)).toBe(`ctrain: boot.refused trainer.tar: digest is not ${options.bundleSha256}`);
   expect(status).toBe(1);
   expect(existsSync(join(at, 'opt/trainer.tar'))).toBe(false);
@@ -97,9 +36,9 @@ test('starts nothing that has another digest, and keeps none of it', () => {
 
 test('the host file has a line for every endpoint with an address, and none for one without', () => {
   const [command] = config.runcmd as readonly (readonly string[])[];
-  const [shell = '', ...args] = (command ?? []).map((part) => part.replace('/etc/hosts', join(at, 'hosts')));
+  const [shell = '', ...args] = (command ?? []).map((part) => part.replace('/etc/hosts', join(root, 'hosts')));
   execFileSync(shell, args);
-  expect(readFileSync(join(at, 'hosts'), 'utf8')).toBe('10.9.0.254 sttest.blob.core.windows.net\n');
+  expect(readFileSync(join(root, 'hosts'), 'utf8')).toBe('10.9.0.254 sttest.blob.core.windows.net\n');
 });
 
 test('every script is one that a shell reads, and nothing is installed', () => {
