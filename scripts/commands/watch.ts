@@ -4,7 +4,7 @@ import { SecureTrainingError } from '../../runtime/errors.ts';
 import { metricHistoryName, parseMetricHistory } from '../../runtime/metric-history.ts';
 import { checkRunId, listRuns, type RunStatus, readStatus } from '../../runtime/queue.ts';
 import { type Context, openContext } from '../context.ts';
-import { runStore } from '../run/submit.ts';
+import { newestRun, runStore } from '../run/submit.ts';
 import { changeJson, changeLine, changes } from '../watch/changes.ts';
 import { eventTail } from '../watch/event-tail.ts';
 import { type RunSnapshot, runView } from '../watch/run-view.ts';
@@ -40,7 +40,7 @@ else that of the trainer's error. Security events come from the emulator's log; 
     .action(async (flags: WatchFlags) => {
       const context = await openContext(flags.deployment, console.error);
       try {
-        const runId = flags.run === undefined ? await newestRun(context) : checkRunId(flags.run);
+        const runId = flags.run === undefined ? await newestId(context) : checkRunId(flags.run);
         const read = reader(context, runId);
         const status = flags.once === true ? showOnce(await read(), flags) : await follow(context, read, flags);
         requireGood(runId, status);
@@ -50,8 +50,8 @@ else that of the trainer's error. Security events come from the emulator's log; 
     });
 }
 
-async function newestRun(context: Context): Promise<string> {
-  const newest = (await listRuns(runStore(context))).at(-1);
+async function newestId(context: Context): Promise<string> {
+  const newest = newestRun(await listRuns(runStore(context)));
   if (newest !== undefined) return newest.request.runId;
   throw new SecureTrainingError('CONFIG_INVALID', 'there is no run yet: ctrain train starts one');
 }

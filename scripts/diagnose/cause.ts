@@ -36,7 +36,7 @@ export interface Cause {
   readonly logs?: readonly LogName[];
 }
 
-export interface Recognised {
+interface Recognised {
   /** Failed checks, or what else there is to tell apart. */
   readonly checks?: readonly string[];
   readonly evidence: readonly Evidence[];
@@ -57,7 +57,7 @@ export function endedWith({ code, text }: EndingPattern): Cause['recognise'] {
   };
 }
 
-export function recognisedEnding({ source, state, step, code, message, checks, at }: Ending): Recognised {
+function recognisedEnding({ source, state, step, code, message, checks, at }: Ending): Recognised {
   return {
     checks: checks.length > 0 ? checks : [message],
     evidence: [{ source, at, what: `${state} in step ${step}: ${code}` }],

@@ -8,7 +8,7 @@ import type { Context } from '../context.ts';
 import { CARD_FILE } from '../model/card-file.ts';
 import { parseRows, type Row, storageRows, trainerRows, vaultRows } from '../run/access-rows.ts';
 import { readInput } from '../run/read-input.ts';
-import { runStore } from '../run/submit.ts';
+import { newestRun, runStore } from '../run/submit.ts';
 import type { Facts, NumberedLine } from './facts.ts';
 
 /** Files that somebody exported; the emulator's own where none is named. */
@@ -34,7 +34,7 @@ export async function gatherFacts(
   now: Date,
 ): Promise<Facts> {
   const runs = await listRuns(runStore(context));
-  const found = runId === undefined ? runs.at(-1) : runs.find(({ request }) => request.runId === runId);
+  const found = runId === undefined ? newestRun(runs) : runs.find(({ request }) => request.runId === runId);
   if (found === undefined) {
     const what = runId === undefined ? 'there is no run yet' : `there is no run ${runId}`;
     throw new SecureTrainingError('CONFIG_INVALID', `${what}: see ctrain runs`);

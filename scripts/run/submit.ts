@@ -7,6 +7,7 @@ import { SecureTrainingError } from '../../runtime/errors.ts';
 import { putInitialWeights } from '../../runtime/initial-weights.ts';
 import {
   isOpen,
+  type ListedRun,
   listRuns,
   queueRun,
   type RunProgress,
@@ -64,6 +65,11 @@ export async function submitRun(
   }
   await startMachine(context.network, context.credential, machineOf(context));
   return { runId, attached: unfinished !== undefined };
+}
+
+/** The run that was asked for last: names tell only the second. */
+export function newestRun(listed: readonly ListedRun[]): ListedRun | undefined {
+  return listed.toSorted((a, b) => (a.request.requestedAt < b.request.requestedAt ? -1 : 1)).at(-1);
 }
 
 /**
