@@ -65,7 +65,7 @@ Exit codes: 0 nothing is wrong, else that of the run's own code: ${Object.entrie
           console.log(`${runId}: ${facts.status?.state ?? 'queued'}, step ${facts.status?.step ?? 'queued'}`);
           for (const line of findings.flatMap(findingLines)) console.log(line);
         }
-        const code = findings[0]?.code;
+        const code = findings.find((finding) => finding.code !== undefined)?.code;
         process.exitCode = code === undefined ? 0 : EXIT_CODES[code];
       } finally {
         await context.close();

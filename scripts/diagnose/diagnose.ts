@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../../runtime/errors.ts';
+import type { ConsoleLine } from '../../runtime/run-steps.ts';
 import { printable } from '../../runtime/shape.ts';
 import type { Cause, Evidence, LogName } from './cause.ts';
 import { BOOT_CAUSES } from './causes-boot.ts';
@@ -39,29 +40,53 @@ export function diagnose(facts: Facts): readonly Finding[] {
       }));
       const checks = (found.checks ?? []).map((check) => printable(check));
       const first = { cause: name, ...(code === undefined ? {} : { code }), says, checks, evidence, next };
-      return [first, ...(table === RUN_CAUSES ? alsoAbout(facts) : [])];
+      return [first, ...alsoSaid(facts)];
     }
   }
   return [];
 }
 
-/** What a run says of itself goes first; that its store was already given up on by the machine may matter too. */
-function alsoAbout(facts: Facts): Finding[] {
-  const skipped = (facts.console ?? []).filter(
-    ({ line }) => line.kind === 'step' && line.fields.step === 'checkpoint' && line.fields.state === 'skipped',
-  );
-  if (skipped.length === 0) return [];
-  return [
-    {
-      cause: 'checkpoint-torn',
-      says: 'A checkpoint whose writing was interrupted was passed over for an older one.',
-      checks: [],
-      evidence: skipped
-        .slice(-ROWS_SHOWN)
-        .map(({ number }) => ({ source: 'console', at: `line ${number}`, what: 'skipped' })),
-      next: ['nothing: docs/training.md'],
-    },
-  ];
+/** Lines of the console that count whatever became of the run. */
+const ALSO: readonly (Omit<Finding, 'checks' | 'evidence'> & { readonly isIt: (line: ConsoleLine) => boolean })[] = [
+  {
+    cause: 'door-open',
+    code: 'ATTESTATION_REJECTED',
+    says: 'The machine found a way into itself that should be closed.',
+    next: ['deploy the machine again, from the image that the deployment names', 'docs/runbook.md#machine-unhygienic'],
+    isIt: (line) => line.kind === 'boot' && line.word === 'open',
+  },
+  {
+    cause: 'checkpoint-torn',
+    says: 'A checkpoint whose writing was interrupted was passed over for an older one.',
+    next: ['nothing: docs/training.md'],
+    isIt: (line) => line.kind === 'step' && line.fields.step === 'checkpoint' && line.fields.state === 'skipped',
+  },
+  {
+    cause: 'logs-lost',
+    says: 'Rows of a run were not delivered to the log: its receipt has the head of the events all the same.',
+    next: ['docs/runbook.md#run-silent'],
+    isIt: (line) => line.kind === 'step' && line.fields.lost !== undefined,
+  },
+];
+
+function alsoSaid({ console: lines = [] }: Facts): Finding[] {
+  return ALSO.flatMap(({ isIt, ...finding }) => {
+    const found = lines.filter(({ line }) => isIt(line)).slice(-ROWS_SHOWN);
+    const evidence = found.map(({ number, line }) => ({
+      source: 'console' as const,
+      at: `line ${number}`,
+      what: wordsOf(line),
+    }));
+    return found.length === 0 ? [] : [{ ...finding, checks: [], evidence }];
+  });
+}
+
+function wordsOf(line: ConsoleLine): string {
+  if (line.kind === 'boot') return `boot.${line.word} ${line.about}`;
+  if (line.kind !== 'step') return '';
+  return Object.entries(line.fields)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ');
 }
 
 /** The refusals in a log since the run was asked for, newest last. */

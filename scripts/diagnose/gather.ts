@@ -36,8 +36,11 @@ export async function gatherFacts(
   const runs = await listRuns(runStore(context));
   const found = runId === undefined ? newestRun(runs) : runs.find(({ request }) => request.runId === runId);
   if (found === undefined) {
-    const what = runId === undefined ? 'there is no run yet' : `there is no run ${runId}`;
-    throw new SecureTrainingError('CONFIG_INVALID', `${what}: see ctrain runs`);
+    const message =
+      runId === undefined
+        ? 'there is no run yet: ctrain train starts one'
+        : `there is no run ${runId}: ctrain runs lists them`;
+    throw new SecureTrainingError('CONFIG_INVALID', message);
   }
   const { request, status } = found;
   const ahead = runs.slice(0, runs.indexOf(found)).filter((each) => isOpen(each.status));

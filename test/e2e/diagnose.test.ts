@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { vaultClient } from '../../runtime/azure/vault.ts';
@@ -25,6 +26,17 @@ async function findings(runId?: string) {
   const models = join(place.dir, 'models');
   return diagnose(await gatherFacts(place.context, runId, {}, models, new Date()));
 }
+
+const command = async (...more: readonly string[]) =>
+  run(await newFolder(), 'diagnose', '--deployment', place.emulator.deploymentFile, ...more);
+
+test('no run, no such run, and no such file', async () => {
+  expect(await command()).toMatchObject({ code: 2, err: expect.stringContaining('there is no run yet') });
+  expect(await command('--run', 'run-none')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('there is no run run-none'),
+  });
+});
 
 const ENDS: readonly [string, string, () => Promise<unknown>, readonly string[]][] = [
   [
@@ -127,11 +139,19 @@ test('a disabled key, told by the command itself: its words, its evidence and it
   const key = await vault.getKey(keyNames[0] ?? '');
   await vault.disableKey(keyNames[0] ?? '', key?.version ?? '');
   await expect(train(place)).rejects.toMatchObject({ code: 'RELEASE_DENIED' });
-  const folder = await newFolder();
-  const told = await run(folder, 'diagnose', '--deployment', place.emulator.deploymentFile);
+  const told = await command();
   expect(told.out).toContain('The key version that the agreement names is disabled.');
   expect(told.out).toMatch(/seen: vault \d{4}-.* KeyRelease .*: 403/);
   expect(told.code).toBe(6);
-  const json = await run(folder, 'diagnose', '--json', '--deployment', place.emulator.deploymentFile);
-  expect(JSON.parse(json.out)).toMatchObject({ findings: [{ cause: 'release-key-disabled' }] });
+  expect(JSON.parse((await command('--json')).out)).toMatchObject({ findings: [{ cause: 'release-key-disabled' }] });
+  // A console that somebody wrote who should not have: nothing that a terminal obeys comes through.
+  const file = join(place.dir, 'console.txt');
+  await writeFile(
+    file,
+    'ctrain: boot.open ssh.service\nctrain: failed=\u001b[2J<b>\nctrain: boot.refused \u001b[2Jnode\n',
+  );
+  const hostile = await command('--console', file);
+  expect(hostile.out).toContain('boot.open ssh.service');
+  expect(hostile.out).not.toContain('\u001b');
+  expect((await command('--console', join(place.dir, 'none'))).code).toBe(2);
 });

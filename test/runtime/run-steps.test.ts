@@ -23,6 +23,7 @@ const fields = fc.record(
     backend: fc.constant('cpu'),
     warning: fc.constant('slow'),
     for: fc.constant('run'),
+    lost: fc.nat(),
   },
   { requiredKeys: [] },
 );

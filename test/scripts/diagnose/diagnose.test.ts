@@ -256,10 +256,22 @@ describe('what nobody said', () => {
     expect(causeOf(more)).toBe(wanted);
   });
 
-  test('a checkpoint that was passed over is told beside the end', () => {
-    const console = readConsole('ctrain: step=checkpoint state=skipped checkpoint=40 reason=object-truncated');
-    const found = diagnose({ ...facts, console, status: status('refused', { code: 'CONFIG_INVALID', message: 'x' }) });
-    expect(found.map(({ cause }) => cause)).toEqual(['configuration', 'checkpoint-torn']);
+  test.each([
+    ['door-open', 'ctrain: boot.open ssh.service\nctrain: boot.closed\nctrain: boot.started', 'boot.open ssh.service'],
+    [
+      'checkpoint-torn',
+      'ctrain: step=checkpoint state=skipped checkpoint=40 reason=object-truncated',
+      'step=checkpoint state=skipped checkpoint=40 reason=object-truncated',
+    ],
+    ['logs-lost', 'ctrain: run=run-1 lost=7', 'run=run-1 lost=7'],
+  ])('%s is told beside the end', (wanted, text, what) => {
+    const found = diagnose({
+      ...facts,
+      console: readConsole(text),
+      status: status('refused', { code: 'CONFIG_INVALID', message: 'x' }),
+    });
+    expect(found.map(({ cause }) => cause)).toEqual(['configuration', wanted]);
+    expect(found[1]?.evidence).toMatchObject([{ source: 'console', at: 'line 1', what }]);
   });
 });
 
