@@ -10,6 +10,7 @@ assert.deepEqual(
   result.checks.filter((check) => !check.passed),
   [],
 );
+assert.match(readFileSync(result.report, 'utf8'), /<svg/, 'the report has no chart');
 console.log(
   `main job: accuracy ${result.metrics.test_accuracy}, verdict ${result.verdict}, ${result.checks.length} checks, ${result.seconds.toFixed(0)} s`,
 );

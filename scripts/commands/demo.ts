@@ -10,6 +10,7 @@ import { bytes, count, type Reporter, terminalReporter } from '../progress.ts';
 import { explainAgreement } from '../run/approve.ts';
 import { finishRun, prepareRun, sealedBytes } from '../run/pipeline.ts';
 import { verifyFolder } from '../run/verify-folder.ts';
+import { writeReport } from '../watch/report.ts';
 import { verdictLines } from './verify.ts';
 
 const FOLDER = join('.ctrain', 'demo');
@@ -60,6 +61,8 @@ export function demoCommand(): Command {
           }),
         );
         const { content } = run;
+        const report = join(FOLDER, 'report.html');
+        await writeReport(context, run.runId, report);
         if (json === true) {
           console.log(
             JSON.stringify({
@@ -71,6 +74,7 @@ export function demoCommand(): Command {
               verdict: verdict.verdict,
               checks: verdict.checks,
               folder: run.folder,
+              report,
             }),
           );
           return;
@@ -89,6 +93,7 @@ export function demoCommand(): Command {
           ['trainer', `sha256 ${content.trainerSha256}`],
           ['model', `sha256 ${content.model.map((file) => file.plainSha256.slice(0, 16)).join(', ')}`],
           ['files', relative(process.cwd(), run.folder)],
+          ['report', report],
         ];
         reporter.line('');
         for (const [name, value] of rows) reporter.line(`  ${name.padEnd(14)} ${value}`);

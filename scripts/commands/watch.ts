@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import { SecureTrainingError } from '../../runtime/errors.ts';
-import { metricHistoryName, parseMetricHistory } from '../../runtime/metric-history.ts';
-import { checkRunId, listRuns, type RunStatus, readStatus } from '../../runtime/queue.ts';
+import { checkRunId, listRuns, type RunStatus } from '../../runtime/queue.ts';
 import { type Context, openContext } from '../context.ts';
 import { newestRun, runStore } from '../run/submit.ts';
 import { changeJson, changeLine, changes } from '../watch/changes.ts';
-import { eventTail } from '../watch/event-tail.ts';
+import { runReader } from '../watch/read-run.ts';
+import { writeReport } from '../watch/report.ts';
 import { type RunSnapshot, runView } from '../watch/run-view.ts';
 
 /** The emulator is next door, Azure bills by the request. */
@@ -15,6 +15,7 @@ const POLL_MS = { emulator: 250, azure: 3000 } as const;
 interface WatchFlags {
   readonly run?: string;
   readonly once?: boolean;
+  readonly report?: string;
   readonly json?: boolean;
   readonly deployment?: string;
 }
@@ -24,6 +25,7 @@ export function watchCommand(): Command {
     .description('follow a run: its step, progress, metrics, security events and the alerts that they fire')
     .option('--run <id>', 'which one (default: the newest)')
     .option('--once', 'how it stands now, and no more')
+    .option('--report <file>', 'how it stands now, as a page that loads nothing')
     .option('--json', 'one JSON object for each change (with --once: one for all)')
     .option('-d, --deployment <file>', 'deployment file (default: the emulator)')
     .addHelpText(
@@ -32,6 +34,7 @@ export function watchCommand(): Command {
 Examples:
   $ ctrain watch
   $ ctrain watch --run run-20261123-201500-1a2b3c --once
+  $ ctrain watch --report report.html
   $ ctrain watch --json | jq 'select(.type == "metric")'
 
 On a terminal the view is drawn in place, elsewhere there is a line for each change. Ends with the run: exit code 0 when it finished,
@@ -41,7 +44,12 @@ else that of the trainer's error. Security events come from the emulator's log; 
       const context = await openContext(flags.deployment, console.error);
       try {
         const runId = flags.run === undefined ? await newestId(context) : checkRunId(flags.run);
-        const read = reader(context, runId);
+        if (flags.report !== undefined) {
+          await writeReport(context, runId, flags.report);
+          console.log(`written: ${flags.report}`);
+          return;
+        }
+        const read = runReader(context, runId);
         const status = flags.once === true ? showOnce(await read(), flags) : await follow(context, read, flags);
         requireGood(runId, status);
       } finally {
@@ -54,17 +62,6 @@ async function newestId(context: Context): Promise<string> {
   const newest = newestRun(await listRuns(runStore(context)));
   if (newest !== undefined) return newest.request.runId;
   throw new SecureTrainingError('CONFIG_INVALID', 'there is no run yet: ctrain train starts one');
-}
-
-function reader(context: Context, runId: string): () => Promise<RunSnapshot> {
-  const runs = runStore(context);
-  const events = eventTail(context.deployment.emulator?.logs.trainer, runId);
-  return async () => {
-    const status = await readStatus(runs, runId);
-    const blob = await runs.get(metricHistoryName(runId));
-    const metrics = blob === undefined ? [] : parseMetricHistory(blob.bytes, metricHistoryName(runId));
-    return { runId, status, metrics, events: await events(), at: new Date() };
-  };
 }
 
 function showOnce(snapshot: RunSnapshot, { json }: WatchFlags): RunStatus | undefined {

@@ -1,12 +1,10 @@
 import type { MetricPoint } from '../../runtime/metric-history.ts';
+import { escapeHtml, plot, SHADES } from '../chart.ts';
 import { ranked } from './ranking.ts';
 import type { Trial } from './trials.ts';
 
-const [WIDTH, HEIGHT] = [720, 260];
 /** Curves of more would not be told apart. */
 const SHOWN_CURVES = 8;
-/** Told apart also by those who see few colours (Okabe and Ito 2008). */
-const SHADES = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#6b6b00', '#000000'] as const;
 const STYLE = `body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse}td,th{padding:.15rem .8rem .15rem 0;text-align:right}td:last-child,th:last-child{text-align:left}
 svg{overflow:visible;margin:1rem 0}text{font-size:12px;fill:#555}`;
@@ -40,33 +38,4 @@ ${plot(
 ${best.map(row).join('\n')}</table>
 </body></html>
 `;
-}
-
-function plot(curves: readonly (readonly MetricPoint[])[], label: string): string {
-  const points = curves.flat();
-  if (points.length === 0) return '';
-  const steps = Math.max(...points.map(({ step }) => step), 1);
-  const [low, high] = [Math.min(...points.map(({ value }) => value)), Math.max(...points.map(({ value }) => value))];
-  const x = (step: number) => short((step / steps) * WIDTH);
-  const y = (value: number) => short(HEIGHT - ((value - low) / (high - low || 1)) * HEIGHT);
-  const lines = curves.map(
-    (curve, i) =>
-      `<polyline fill="none" stroke="${SHADES[i]}" stroke-width="2" points="${curve.map(({ step, value }) => `${x(step)},${y(value)}`).join(' ')}"/>${curve
-        .map(
-          ({ step, value }) =>
-            `<circle cx="${x(step)}" cy="${y(value)}" r="3" fill="${SHADES[i]}"><title>${i + 1}, step ${step}: ${short(value)}</title></circle>`,
-        )
-        .join('')}`,
-  );
-  return `<svg width="${WIDTH}" height="${HEIGHT + 20}" role="img" aria-label="${escapeHtml(label)} over the steps">
-<line x1="0" y1="${HEIGHT}" x2="${WIDTH}" y2="${HEIGHT}" stroke="#999"/>${lines.join('')}
-<text x="0" y="-4">${short(high)}</text><text x="0" y="${HEIGHT + 15}">${short(low)}</text><text x="${WIDTH}" y="${HEIGHT + 15}" text-anchor="end">step ${steps}</text></svg>`;
-}
-
-function short(value: number): string {
-  return String(Number(value.toPrecision(4)));
-}
-
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }

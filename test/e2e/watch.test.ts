@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { serialiseEnvelope } from '../../runtime/statements/dsse.ts';
 import { signManifest } from '../../runtime/statements/manifest.ts';
@@ -49,6 +51,16 @@ test('a finished run at a glance', async () => {
   expect(out).toMatch(/^run-\S+ {2}finished, /);
   expect(out).toMatch(/^ {2}loss +[▁▂▃▄▅▆▇█]+ {2}\d\.\d{4}$/m);
   expect(out).toMatch(/run\.finished success steps \d+\nalerts {2}none\n$/);
+});
+
+test('a page of it, that loads nothing', async () => {
+  const file = join(place.dir, 'report.html');
+  expect(await watch('--report', file)).toMatchObject({ code: 0, out: `written: ${file}\n` });
+  const page = await readFile(file, 'utf8');
+  expect(page).toMatch(/<td>state<\/td><td>finished, /);
+  expect(page).toContain('<h3>loss</h3><svg');
+  expect(page).toContain('<td>run.finished</td><td>success</td>');
+  expect(page).not.toMatch(/<script|src=|href=/);
 });
 
 test('a refused run ends it with the reason, the code and the alert', async () => {
