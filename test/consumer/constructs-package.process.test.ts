@@ -130,11 +130,12 @@ test('a prop that does not exist does not compile', async () => {
   }
 });
 
-test('the package is the constructs, three files of the runtime, and what npm wants', async () => {
+test('the package is the constructs, the files of the runtime that they reach, and what npm wants', async () => {
   const files = await packedFiles();
   const sources = (await readdir(join(ROOT, 'constructs'))).filter((name) => name.endsWith('.ts'));
   const compiled = [
     ...sources.map((name) => `constructs/${name}`),
+    ...['alerts/condition.ts', 'alerts/rule.ts', 'alerts/rules.ts'].map((name) => `runtime/${name}`),
     ...['catalogue.ts', 'errors.ts', 'keys/release-policy.ts'].map((name) => `runtime/${name}`),
   ].flatMap((path) => [path.replace(/ts$/, 'js'), path.replace(/ts$/, 'd.ts')]);
   expect(files).toEqual([...compiled, 'LICENSE', 'README.md', 'package.json'].sort());
@@ -152,9 +153,14 @@ test('nothing is required but peers, and of the bindings one resource at a time'
     for (const [, name = ''] of text.matchAll(/(?:require\(|from |import\()["']([^"']+)["']/g)) required.add(name);
   }
   const outside = [...required].filter((name) => !name.startsWith('.'));
-  const bindings = /^@cdktf\/provider-azurerm\/lib\/[a-z-]+\/index\.js$/;
+  const bindings = /^@cdktf\/provider-azurerm\/lib\/[a-z0-9-]+\/index\.js$/;
   expect(outside.some((name) => bindings.test(name))).toBe(true);
-  expect(outside.filter((name) => !bindings.test(name)).sort()).toEqual(['cdktf', 'constructs', 'node:crypto']);
+  expect(outside.filter((name) => !bindings.test(name)).sort()).toEqual([
+    'cdktf',
+    'constructs',
+    'node:crypto',
+    'node:net',
+  ]);
   const manifest = JSON.parse(await readFile(join(place, 'package', 'package.json'), 'utf8')) as {
     readonly peerDependencies: object;
     readonly dependencies?: object;
